@@ -1,0 +1,34 @@
+"""Every error a user can meet, and the exit code it ends the program with.
+
+    EdgeAppError                1   anything below; never raised itself
+    ├── UsageError              2   a wrong argument, or a setting with an unknown key, type or range
+    ├── ModelError              3   a model file missing, altered, or with other tensors; no such provider
+    ├── SourceError             4   a camera, stream, video or picture that cannot be opened or decoded
+    └── SinkError               5   an output that cannot be written
+
+A message is one line: it names the file, key or URL (credentials redacted), says what was expected and what
+to do. 130 is an interrupted run, as shells have it.
+"""
+
+
+class EdgeAppError(Exception):
+    exit_code = 1
+
+
+class UsageError(EdgeAppError):
+    exit_code = 2
+
+
+class ModelError(EdgeAppError):
+    exit_code = 3
+
+
+class SourceError(EdgeAppError):
+    exit_code = 4
+
+
+class SinkError(EdgeAppError):
+    exit_code = 5
+
+
+INTERRUPTED = 130

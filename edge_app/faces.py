@@ -1,0 +1,58 @@
+"""The pixel contract of the mask classifier: face box -> square crop -> network input.
+
+Training imports this module too, so that the network sees the same pixels in both places. Change anything here
+and the classifier has to be trained again.
+"""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+CROP_SIZE = 112  # pixels; side of the square crop the classifier takes
+CROP_MARGIN = 0.3  # the square's side is (1 + margin) times the longer side of the box
+PIXEL_MEAN = 127.5  # network input = (pixel - mean) / scale, so it lies in -1..1
+PIXEL_SCALE = 127.5
+
+
+def crop_face(
+    image: npt.NDArray[np.uint8], box: npt.NDArray[np.floating], size: int = CROP_SIZE
+) -> npt.NDArray[np.uint8]:
+    """Cut one face out as a square.
+
+    The square is centred on the box. Where it leaves the image the nearest pixels are repeated, because a fixed
+    border colour would tell the network which photos were tightly cut. Shrinking averages pixels (INTER_AREA).
+
+    Args:
+        image: uint8 (H, W, 3) BGR.
+        box: x0, y0, x1, y1 in pixels of `image`; may lie partly outside.
+        size: side of the result in pixels.
+
+    Returns:
+        uint8 (size, size, 3) BGR.
+    """
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = (float(v) for v in box)
+    side = max(1, round(max(x1 - x0, y1 - y0) * (1 + CROP_MARGIN)))
+    left, top = round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2)
+    # A box wholly outside would leave nothing to repeat: keep at least one row and column of the image.
+    left, top = min(max(left, 1 - side), width - 1), min(max(top, 1 - side), height - 1)
+    inside = image[max(top, 0) : min(top + side, height), max(left, 0) : min(left + side, width)]
+    pad = (max(-top, 0), max(top + side - height, 0), max(-left, 0), max(left + side - width, 0))
+    if any(pad):
+        inside = cv2.copyMakeBorder(inside, *pad, borderType=cv2.BORDER_REPLICATE)
+    return cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
+
+
+def crop_faces(
+    image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.floating], size: int = CROP_SIZE
+) -> npt.NDArray[np.uint8]:
+    """`crop_face` for every box: float (n, 4) xyxy -> uint8 (n, size, size, 3) BGR; n may be 0."""
+    if len(boxes) == 0:
+        return np.zeros((0, size, size, 3), np.uint8)
+    return np.stack([crop_face(image, box, size) for box in boxes])
+
+
+def to_network_input(crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """uint8 (n, S, S, 3) BGR crops -> float32 (n, 3, S, S) RGB in -1..1, contiguous."""
+    rgb = crops[..., ::-1].transpose(0, 3, 1, 2)
+    return (np.ascontiguousarray(rgb, dtype=np.float32) - PIXEL_MEAN) / PIXEL_SCALE

@@ -1,0 +1,100 @@
+"""What every training shares: a time budget, resumable checkpoints, a learning curve, the shared data folder."""
+
+import csv
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def shared_data() -> Path:
+    """The data folder: `EDGE_APP_SHARED`/data, else ../shared/data beside the checkout."""
+    root = os.environ.get("EDGE_APP_SHARED") or Path(__file__).resolve().parents[2] / "shared"
+    return Path(root) / "data"
+
+
+def seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+class Budget:
+    """Minutes of training allowed, counted over all resumed runs.
+
+    Args:
+        minutes: total allowance.
+        spent: seconds that earlier runs used.
+    """
+
+    def __init__(self, minutes: float, spent: float = 0.0) -> None:
+        self.seconds, self.before, self.start = minutes * 60, spent, time.monotonic()
+
+    @property
+    def spent(self) -> float:
+        """Seconds used so far, earlier runs included."""
+        return self.before + time.monotonic() - self.start
+
+    @property
+    def fraction(self) -> float:
+        """Share of the budget used, 0..1; learning-rate schedules run on it."""
+        return min(1.0, self.spent / self.seconds)
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write atomically: a run stopped at any moment leaves the last whole checkpoint."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+
+
+class Curve:
+    """A learning curve kept as CSV (one row a call) and drawn as PNG. Rows survive a resume."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def add(self, **row: float) -> None:
+        rows = self.rows()
+        rows.append({key: f"{value:.6g}" for key, value in row.items()})
+        columns = list(dict.fromkeys(key for r in rows for key in r))
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def rows(self) -> list[dict[str, str]]:
+        if not self.path.is_file():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def plot(self, png: Path, x: str = "minutes") -> None:
+        """One panel a column, all over `x`."""
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+
+        rows = self.rows()
+        names = [name for name in rows[0] if name != x] if rows else []
+        if not names:
+            return
+        figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 2.6), squeeze=False)
+        for axis, name in zip(axes[0], names, strict=True):
+            points = [(float(r[x]), float(r[name])) for r in rows if r.get(name)]
+            axis.plot(*zip(*points, strict=True)) if points else None
+            axis.set(xlabel=x, title=name)
+        figure.tight_layout()
+        figure.savefig(png, dpi=90)
+        plt.close(figure)
