@@ -1,0 +1,87 @@
+"""Every setting, with its unit, bounds and default. `config.py` fills it from the layers; nothing else holds defaults."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+class SourceSettings(Section):
+    uri: str = Field("0", description="Camera index, /dev/videoN, file, folder, URL, csi://N, pipeline or demo")
+    camera: str = Field("camera", min_length=1, description="Name of this camera in events")
+    width: int | None = Field(None, ge=64, le=16384, description="Width asked of a camera, pixels; null: its own")
+    height: int | None = Field(None, ge=64, le=16384, description="Height asked of a camera, pixels; null: its own")
+    fps: float | None = Field(None, gt=0, le=1000, description="Rate asked of a camera, frames a second")
+    max_fps: float | None = Field(None, gt=0, le=1000, description="Highest rate taken from a live source; null: all")
+    rtsp_transport: Literal["tcp", "udp"] = Field("tcp", description="RTSP transport")
+    open_timeout_s: Seconds = Field(10.0, description="Longest wait for a stream to open, seconds")
+    read_timeout_s: Seconds = Field(5.0, description="Longest wait for one read of a stream, seconds")
+    stall_timeout_s: Seconds = Field(5.0, description="A live source without a frame for this long is reopened")
+    reconnect: bool = Field(True, description="Reopen a live source that was lost; false: end the run")
+    reconnect_min_s: Seconds = Field(0.5, description="First wait before a reconnect, seconds")
+    reconnect_max_s: Seconds = Field(30.0, description="Longest wait between reconnects, seconds")
+
+
+class DetectorSettings(Section):
+    model: Path | None = Field(None, description="Model folder; null: the face_detector that comes with edge_app")
+    engine: Literal["opencv", "onnxruntime"] = Field("opencv", description="What runs the detector network")
+    input_size: int = Field(320, ge=96, le=2048, description="Long side the frame is shrunk to, pixels")
+    score_threshold: Unit | None = Field(None, description="Lowest score kept; null: from the model's manifest")
+    iou_threshold: Unit = Field(0.3, description="Boxes that overlap more than this are one face")
+    min_face_px: int = Field(16, ge=4, le=2048, description="Smaller faces are dropped, pixels of the frame (width)")
+    threads: int = Field(1, ge=1, le=64, description="CPU threads of the detector")
+
+
+class ClassifierSettings(Section):
+    model: Path | None = Field(None, description="Model folder; null: the mask_classifier that comes with edge_app")
+    precision: Literal["int8", "fp32"] = Field("int8", description="Which ONNX file of the model runs")
+    provider: str = Field("CPUExecutionProvider", description="onnxruntime execution provider")
+    threads: int = Field(1, ge=1, le=64, description="CPU threads of the classifier")
+
+
+class TrackerSettings(Section):
+    lost_s: Seconds = Field(1.5, description="A person unseen for this long has left, seconds")
+    iou_threshold: Unit = Field(0.1, description="Lowest IoU that joins a detection to a person")
+    min_hits: int = Field(2, ge=1, le=100, description="Detections in a row before a person counts")
+
+
+class VerdictSettings(Section):
+    window_s: Seconds = Field(1.5, description="Votes older than this are forgotten, seconds")
+    min_votes: int = Field(3, ge=1, le=1000, description="Fewer votes than this stay unsure")
+    mask_threshold: Unit | None = Field(None, description="Mean mask probability from which a person wears a mask")
+    no_mask_threshold: Unit | None = Field(None, description="Mean mask probability up to which a person wears none")
+    hysteresis: Annotated[float, Field(ge=0, le=0.5)] = Field(0.1, description="How far past a threshold a verdict holds")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "VerdictSettings":
+        low, high = self.no_mask_threshold, self.mask_threshold
+        if low is not None and high is not None and low > high:
+            raise ValueError("no_mask_threshold must not exceed mask_threshold")
+        return self
+
+
+class OutputSettings(Section):
+    show: bool = Field(False, description="Show the live picture in a window")
+    video: Path | None = Field(None, description="Annotated video to write (H.264 MP4)")
+    events: Path | None = Field(None, description="Events file to append to (JSON Lines)")
+    summary: Path | None = Field(None, description="Summary file to write at the end (JSON)")
+
+
+class Settings(Section):
+    """All settings of one run."""
+
+    source: SourceSettings = SourceSettings()
+    detector: DetectorSettings = DetectorSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    tracker: TrackerSettings = TrackerSettings()
+    verdict: VerdictSettings = VerdictSettings()
+    output: OutputSettings = OutputSettings()
+    max_frames: int | None = Field(None, ge=1, description="Stop after this many frames; null: run to the end")

@@ -1,0 +1,97 @@
+"""One person's mask probabilities over time become one verdict: mask, no_mask or unsure.
+
+Takes the tracked detections of a frame with their mask probabilities, gives one `Verdict` a row. Votes are weighed by
+detector score and kept for a window of seconds (not frames: a live source drops frames, which would make a count
+mean different things at different speeds). A verdict, once given, holds until the mean has clearly crossed back.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import supervision as sv
+
+from edge_app.settings import VerdictSettings
+
+Label = Literal["mask", "no_mask", "unsure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is held of one person now.
+
+    label: mask, no_mask or unsure.
+    mask_probability: weighted mean of the window, 0..1.
+    confidence: probability of `label` as voted, 0..1 (for unsure: that of the likelier side).
+    votes: how many classifications the mean is made of.
+    """
+
+    label: Label
+    mask_probability: float
+    confidence: float
+    votes: int
+
+
+class _Voter:
+    __slots__ = ("label", "last_seen", "votes")
+
+    def __init__(self) -> None:
+        self.votes: deque[tuple[float, float, float]] = deque()  # (time s, mask probability, weight)
+        self.label: Label = "unsure"
+        self.last_seen = 0.0
+
+
+class VerdictBoard:
+    """Keeps the votes of every person in view.
+
+    Args:
+        settings: window, minimum of votes and hysteresis.
+        mask_threshold, no_mask_threshold: bounds of the unsure band on the mean mask probability.
+        forget_s: seconds after which an unseen person's votes are dropped.
+    """
+
+    def __init__(
+        self, settings: VerdictSettings, mask_threshold: float, no_mask_threshold: float, forget_s: float
+    ) -> None:
+        self._settings = settings
+        self._high, self._low = mask_threshold, no_mask_threshold
+        self._forget_s = forget_s
+        self._voters: dict[int, _Voter] = {}
+
+    def update(self, detections: sv.Detections, time: float) -> list[Verdict]:
+        """Add one frame's votes; a verdict for each row. `time` is the frame's, in seconds."""
+        probabilities = np.asarray(detections.data.get("mask_probability", np.zeros(len(detections))))
+        scores = detections.confidence if detections.confidence is not None else np.ones(len(detections))
+        ids = detections.tracker_id if detections.tracker_id is not None else np.full(len(detections), -1)
+        verdicts = [
+            self._vote(int(tracker_id), time, float(probability), float(score))
+            for tracker_id, probability, score in zip(ids, probabilities, scores, strict=True)
+        ]
+        for tracker_id in [i for i, v in self._voters.items() if time - v.last_seen > self._forget_s]:
+            del self._voters[tracker_id]
+        return verdicts
+
+    def _vote(self, tracker_id: int, time: float, probability: float, weight: float) -> Verdict:
+        if tracker_id < 0:  # not yet a confirmed person: nothing to hold against later frames
+            return Verdict("unsure", probability, max(probability, 1 - probability), 1)
+        voter = self._voters.setdefault(tracker_id, _Voter())
+        voter.last_seen = time
+        voter.votes.append((time, probability, weight))
+        while time - voter.votes[0][0] > self._settings.window_s:
+            voter.votes.popleft()
+        total = sum(w for _, _, w in voter.votes)
+        mean = sum(p * w for _, p, w in voter.votes) / total if total > 0 else probability
+        voter.label = self._decide(voter.label, mean, len(voter.votes))
+        confidence = {"mask": mean, "no_mask": 1 - mean, "unsure": max(mean, 1 - mean)}[voter.label]
+        return Verdict(voter.label, mean, confidence, len(voter.votes))
+
+    def _decide(self, label: Label, mean: float, votes: int) -> Label:
+        margin = self._settings.hysteresis
+        if label == "mask" and mean >= self._high - margin:
+            return label
+        if label == "no_mask" and mean <= self._low + margin:
+            return label
+        if votes < self._settings.min_votes:
+            return "unsure"
+        return "mask" if mean >= self._high else "no_mask" if mean <= self._low else "unsure"
