@@ -1,4 +1,4 @@
-"""Every setting, with its unit, bounds and default. `config.py` fills it from the layers; nothing else holds defaults."""
+"""Every setting with its unit, bounds and default; `config.py` fills it from the layers. No defaults elsewhere."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -15,7 +15,12 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 
 
 class SourceSettings(Section):
-    uri: str = Field("0", description="Camera index, /dev/videoN, file, folder, URL, csi://N, pipeline or demo")
+    uri: str = Field(
+        "0",
+        min_length=1,
+        coerce_numbers_to_str=True,
+        description="Camera index, /dev/videoN, file, folder, URL, csi://N, pipeline or demo",
+    )
     camera: str = Field("camera", min_length=1, description="Name of this camera in events")
     width: int | None = Field(None, ge=64, le=16384, description="Width asked of a camera, pixels; null: its own")
     height: int | None = Field(None, ge=64, le=16384, description="Height asked of a camera, pixels; null: its own")
@@ -58,7 +63,9 @@ class VerdictSettings(Section):
     min_votes: int = Field(3, ge=1, le=1000, description="Fewer votes than this stay unsure")
     mask_threshold: Unit | None = Field(None, description="Mean mask probability from which a person wears a mask")
     no_mask_threshold: Unit | None = Field(None, description="Mean mask probability up to which a person wears none")
-    hysteresis: Annotated[float, Field(ge=0, le=0.5)] = Field(0.1, description="How far past a threshold a verdict holds")
+    hysteresis: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.1, description="How far past a bound a verdict holds"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> "VerdictSettings":
@@ -78,6 +85,9 @@ class OutputSettings(Section):
 class Settings(Section):
     """All settings of one run."""
 
+    profile: Literal["auto", "pi4", "pi5", "jetson_nano", "jetson_orin", "x86"] = Field(
+        "auto", description="Board profile with performance settings; auto: by the board this runs on"
+    )
     source: SourceSettings = SourceSettings()
     detector: DetectorSettings = DetectorSettings()
     classifier: ClassifierSettings = ClassifierSettings()

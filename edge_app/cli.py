@@ -1,0 +1,283 @@
+"""The commands. What they do lives in the modules they call, imported late: help must be quick and always work.
+
+Exit codes: 0 done, 1 a fault in edge_app itself, 2 usage, configuration or a missing system library, 3 model,
+4 source, 5 output, 130 interrupted (Ctrl-C). SIGTERM ends a run as cleanly as Ctrl-C but with 0, because a stop
+asked for by a service manager is no failure. A second signal ends the program at once.
+"""
+
+import json
+import os
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge_app.cli_options import CameraOption, ConfigOption, ProfileOption, SetOption, SourceArgument
+from edge_app.config import Given, Resolved, resolve
+from edge_app.errors import INTERRUPTED, EdgeAppError, SourceError, UsageError
+from edge_app.process import guarded, print_error, stop_on_signal
+from edge_app.redact import redact
+from edge_app.setting_keys import values
+
+app = typer.Typer(
+    add_completion=False,
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+
+
+class Format(StrEnum):
+    table = "table"
+    jsonl = "jsonl"
+
+
+class ConfigFormat(StrEnum):
+    table = "table"
+    yaml = "yaml"
+    json = "json"
+
+
+def _settings(
+    config: Path | None, profile: str | None, assignments: list[str] | None, **flags: tuple[str, Any]
+) -> Resolved:
+    """Resolve all layers. `flags`: flag name -> (dotted key, value); None is a flag that was not given."""
+    given = {key: Given(value, layer) for layer, (key, value) in flags.items() if value is not None}
+    if profile is not None:
+        given["profile"] = Given(profile, "--profile")
+    return resolve(config=config, assignments=assignments or (), flags=given)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"edge-app {version('edge-app')}")
+        except PackageNotFoundError:
+            print("edge-app (not installed; running from a checkout)")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; same as EDGE_APP_DEBUG=1.")] = False,
+) -> None:
+    """Watches a camera, finds every face, says whether it wears a mask: one clean event per person."""
+    if debug:
+        os.environ["EDGE_APP_DEBUG"] = "1"
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(UsageError.exit_code)
+
+
+@app.command("run")
+def run_command(
+    source: SourceArgument = None,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+    show: Annotated[
+        bool | None, typer.Option("--show/--headless", help="Open a window (q or Esc quits).  [default: headless]")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE.mp4", help="Write the annotated video, H.264.  [default: none]")
+    ] = None,
+    events: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Append events, one JSON object a line.  [default: none]")
+    ] = None,
+    summary: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Write the final summary.  [default: none]")
+    ] = None,
+    max_frames: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop after N frames.  [default: run to the end]")
+    ] = None,
+    camera: CameraOption = None,
+    assignments: SetOption = None,
+) -> int:
+    """Watch SOURCE: one verdict per person, mask, no_mask or unsure.
+
+    Ctrl-C or SIGTERM finishes the open files and prints the summary; a second one stops at once.
+    """
+    flags: dict[str, tuple[str, Any]] = {
+        "SOURCE": ("source.uri", source),
+        "--show/--headless": ("output.show", show),
+        "--output": ("output.video", output),
+        "--events": ("output.events", events),
+        "--summary": ("output.summary", summary),
+        "--max-frames": ("max_frames", max_frames),
+        "--camera": ("source.camera", camera),
+    }
+    settings = _settings(config, profile, assignments, **flags).settings
+    _quiet_opencv()
+    _require_opencv()
+    from edge_app import pipeline, report
+
+    with stop_on_signal() as (stop, received), report.progress(redact(settings.source.uri)) as view:
+        result = pipeline.run(settings, on_progress=view, stop=stop)
+    report.summary(result.to_dict())
+    return INTERRUPTED if signal.SIGINT in received else 0
+
+
+@app.command("image")
+def image_command(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of pictures.")],
+    format: Annotated[Format, typer.Option("--format", help="jsonl: one JSON object a picture.")] = Format.table,
+    output_dir: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write annotated copies here.  [default: none]")
+    ] = None,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+    assignments: SetOption = None,
+) -> int:
+    """Judge the faces in pictures, as a table or JSON Lines.
+
+    A picture that cannot be read is reported, the others are still done, and the exit code is 4.
+    """
+    settings = _settings(config, profile, assignments).settings
+    _quiet_opencv()
+    _require_opencv()
+    from edge_app import report
+    from edge_app.image import judge
+
+    failed = 0
+
+    def on_error(error: SourceError) -> None:
+        nonlocal failed
+        failed += 1
+        print_error(str(error))
+
+    rows: list[tuple[str, ...]] = []
+    for picture in judge(paths, settings, output_dir=output_dir, on_error=on_error):
+        if format is Format.jsonl:
+            report.to_json(picture.to_dict())
+            continue
+        name, size = str(picture.path), "x".join(map(str, picture.size))
+        rows += [
+            (name, size, " ".join(f"{v:.0f}" for v in f.box), f"{f.score:.2f}", f.label, f"{f.mask_probability:.2f}")
+            for f in picture.faces
+        ] or [(name, size, "no face", "", "", "")]
+    if rows:
+        report.table(("picture", "size", "box x0 y0 x1 y1", "score", "label", "mask probability"), rows)
+    return SourceError.exit_code if failed else 0
+
+
+@app.command("bench")
+def bench_command(
+    source: SourceArgument = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", "--max-frames", metavar="N", help="Frames to measure.  [default: all]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+    assignments: SetOption = None,
+) -> int:
+    """Measure the speed of this machine, stage by stage.
+
+    Time per stage (median, p95), frames a second end to end and for decoding alone, peak memory.
+    """
+    settings = _settings(config, profile, assignments, SOURCE=("source.uri", source)).settings
+    _quiet_opencv()
+    _require_opencv()
+    from edge_app import report
+    from edge_app.bench import run_bench
+
+    if frames is not None and frames < 1:
+        raise UsageError(f"--frames {frames}: expected an integer of at least 1")
+    result = run_bench(settings, frames)
+    if as_json:
+        report.to_json(result.to_dict(), indent=2)
+    else:
+        report.table(("measured", "value"), [tuple(map(str, row)) for row in result.rows()])
+    return 0
+
+
+@app.command("doctor")
+def doctor_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+    assignments: SetOption = None,
+) -> int:
+    """Check this machine and say what to do about what is missing."""
+    _quiet_opencv()
+    from edge_app import doctor, report
+
+    try:
+        resolved: Resolved | EdgeAppError = _settings(config, profile, assignments)
+    except UsageError as error:
+        resolved = error
+    rows = doctor.examine(resolved)
+    code = doctor.exit_code(rows)
+    if as_json:
+        report.to_json({"exit_code": code, "checks": [row.to_dict() for row in rows]}, indent=2)
+    else:
+        report.table(("check", "status", "found", "what to do"), [(r.name, r.status, r.detail, r.advice) for r in rows])
+    return code
+
+
+@app.command("config")
+def config_command(
+    format: Annotated[ConfigFormat, typer.Option("--format", help="yaml can be saved as config.yaml.")] = (
+        ConfigFormat.table
+    ),
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+    assignments: SetOption = None,
+) -> int:
+    """Show every setting and the layer that set it.
+
+    Layers, weakest first: defaults, board profile, config.yaml, environment (EDGE_APP__SECTION__KEY), command line.
+    Credentials are masked.
+    """
+    from edge_app import report
+
+    resolved = _settings(config, profile, assignments)
+    shown = {k: redact(v) if isinstance(v, str) else v for k, v in values(resolved.settings).items()}
+    if format is ConfigFormat.table:
+        words = {k: v if isinstance(v, str) else json.dumps(v) for k, v in shown.items()}
+        report.table(("setting", "value", "from"), [(k, v, resolved.origin[k]) for k, v in words.items()])
+    elif format is ConfigFormat.json:
+        report.to_json({k: {"value": v, "from": resolved.origin[k]} for k, v in shown.items()}, indent=2)
+    else:
+        import yaml
+
+        section = ""
+        for key, value in shown.items():
+            *parents, leaf = key.split(".")
+            if parents and parents[0] != section:
+                section = parents[0]
+                report.line(f"{section}:")
+            text = yaml.safe_dump(value, width=10_000, allow_unicode=True).removesuffix("...\n").strip()
+            report.line(f"{'  ' * len(parents)}{leaf}: {text}  # {resolved.origin[key]}")
+    return 0
+
+
+def _quiet_opencv() -> None:
+    """Keep OpenCV's and FFmpeg's own log lines off the screen: what matters comes as our one error line."""
+    if not os.environ.get("EDGE_APP_DEBUG"):
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
+def _require_opencv() -> None:
+    from edge_app.doctor import require_opencv
+
+    require_opencv()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command line and give its exit code."""
+    return guarded(lambda: app(args=argv, prog_name="edge-app", standalone_mode=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

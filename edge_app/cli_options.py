@@ -1,0 +1,30 @@
+"""The arguments that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_app.board import profiles
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings file.  [default: ./config.yaml if present]")
+]
+ProfileOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help=f"Board profile: {', '.join(profiles())}.  [default: by the board]")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, e.g. detector.input_size=480. May be repeated."),
+]
+CameraOption = Annotated[
+    str | None, typer.Option("--camera", metavar="NAME", help="Camera name in events.  [default: camera]")
+]
+SourceArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SOURCE",
+        help="0, /dev/video0, rtsp://, http(s)://, video file, picture, folder, csi://0, a GStreamer pipeline or demo."
+        "  [default: source.uri, which is 0]",
+    ),
+]

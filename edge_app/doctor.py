@@ -1,0 +1,212 @@
+"""`edge-app doctor`: looks at everything a run needs and says what to do about what is missing.
+
+Every check gives rows; none raises. A check must work on a system where the thing it looks at is broken.
+"""
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from edge_app.board import board_text
+from edge_app.config import Resolved
+from edge_app.errors import EdgeAppError, ModelError, UsageError
+from edge_app.settings import Settings
+
+_PACKAGES = ("opencv-python", "onnxruntime", "numpy", "supervision", "trackers", "av", "pydantic")
+_LIBRARIES = {"libGL": "libgl1", "libgthread": "libglib2.0-0", "libglib": "libglib2.0-0", "libxcb": "libxcb1"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finding. advice: what to do, empty for ok. exit_code: what an error row ends the program with."""
+
+    name: str
+    status: Literal["ok", "warning", "error"]
+    detail: str
+    advice: str = ""
+    exit_code: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def require_opencv() -> None:
+    """Import cv2, or say in one line what the system lacks.
+
+    Raises:
+        UsageError: cv2 or a system library that it needs is missing.
+    """
+    try:
+        import cv2  # noqa: F401
+    except ImportError as error:
+        raise UsageError(explain_import_error(error)) from None
+
+
+def explain_import_error(error: ImportError) -> str:
+    """One line for an `import cv2` that failed: which package to install."""
+    library = re.search(r"(lib\w+)[\w.-]*\.so[.\d]*", str(error))
+    if library:
+        package = _LIBRARIES.get(library[1])
+        hint = "libgl1 libglib2.0-0" if package in (None, "libgl1", "libglib2.0-0") else package
+        return f"OpenCV needs {library[0]}, which this system lacks: sudo apt-get install {hint}"
+    return f"OpenCV cannot be imported ({error}): pip install opencv-python"
+
+
+def examine(resolved: Resolved | EdgeAppError, environment: dict[str, str] | None = None) -> list[Row]:
+    """All findings, in reading order. `resolved` is the configuration, or why it could not be read."""
+    env = dict(os.environ) if environment is None else environment
+    if isinstance(resolved, EdgeAppError):
+        profile, settings = "", Settings()
+        configuration = Row("configuration", "error", str(resolved), "correct it", resolved.exit_code)
+    else:
+        profile, settings = resolved.profile, resolved.settings
+        own = sum(layer != "default" and not layer.startswith("profile ") for layer in resolved.origin.values())
+        configuration = Row("configuration", "ok", f"valid, {own} settings of your own (`edge-app config` shows them)")
+    return [
+        *_versions(),
+        configuration,
+        _board(profile),
+        *_opencv(),
+        *_onnxruntime(settings),
+        *_models(settings),
+        *cameras(),
+        display(env, sys.platform),
+    ]
+
+
+def exit_code(rows: list[Row]) -> int:
+    """0, or the code of the first error."""
+    return next((row.exit_code for row in rows if row.status == "error"), 0)
+
+
+def _versions() -> Iterator[Row]:
+    machine = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield Row("edge-app", "ok", f"{_version('edge-app') or 'from a checkout'}, {machine}")
+    found = {name: _version(name) for name in _PACKAGES}
+    missing = [name for name, version in found.items() if version is None]
+    detail = ", ".join(f"{name} {version}" for name, version in found.items() if version)
+    if missing:  # opencv-python-headless and onnxruntime-gpu replace the plain packages
+        advice = f"not installed under that name: {', '.join(missing)}"
+        yield Row("packages", "warning", detail, advice)
+    else:
+        yield Row("packages", "ok", detail)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _board(profile: str) -> Row:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    detail = f"{board_text()}, {cores} cores, profile {profile or 'none'}"
+    if not profile:
+        return Row(
+            "board", "warning", detail, "no profile for this board: choose one with --profile, then edge-app bench"
+        )
+    return Row("board", "ok", detail)
+
+
+def _opencv() -> Iterator[Row]:
+    try:
+        require_opencv()
+    except UsageError as error:
+        detail, _, advice = str(error).partition(": ")
+        yield Row("opencv", "error", detail, advice, UsageError.exit_code)
+        return
+    import cv2
+
+    yield Row("opencv", "ok", f"{cv2.__version__}, {cv2.getNumThreads()} threads")
+    yield from opencv_build(cv2.getBuildInformation())
+
+
+def opencv_build(information: str) -> Iterator[Row]:
+    """Rows for the parts of an OpenCV build, from `cv2.getBuildInformation()`."""
+    advice = {
+        "GUI": "this build has no windows, so no --show: pip install opencv-python (not -headless)",
+        "FFMPEG": "no video files and no streams: use an OpenCV build with FFmpeg, such as pip's opencv-python",
+        "GStreamer": "needed for csi:// and pipelines only: there, use the system's OpenCV (python3-opencv)",
+    }
+    for part, hint in advice.items():
+        match = re.search(rf"^\s*{part}:[ \t]*(.*)$", information, re.MULTILINE)
+        found = match[1].strip() if match else ""
+        if found and not found.startswith("NO"):
+            yield Row(f"opencv {part}", "ok", found)
+        else:
+            yield Row(f"opencv {part}", "warning", "not in this build", hint)
+
+
+def _onnxruntime(settings: Settings) -> Iterator[Row]:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        yield Row(
+            "onnxruntime", "error", f"cannot be imported ({error})", "pip install onnxruntime", ModelError.exit_code
+        )
+        return
+    providers = onnxruntime.get_available_providers()
+    detail = f"{onnxruntime.__version__}: {', '.join(providers)}"
+    wanted = settings.classifier.provider
+    if wanted in providers:
+        yield Row("onnxruntime", "ok", detail)
+    else:
+        advice = f"set classifier.provider to one of these, or install the onnxruntime that has {wanted}"
+        yield Row("onnxruntime", "error", detail, advice, ModelError.exit_code)
+
+
+def _models(settings: Settings) -> Iterator[Row]:
+    try:
+        from edge_app.models import Model, models_dir
+    except ImportError:  # reported by the onnxruntime row
+        return
+    chosen = {"face_detector": settings.detector.model, "mask_classifier": settings.classifier.model}
+    for name, folder in chosen.items():
+        try:
+            model = Model(folder or models_dir() / name)
+            for precision in model.manifest.files:
+                model.session(precision)
+        except ModelError as error:
+            detail, _, advice = str(error).rpartition(": ")
+            yield Row(f"model {name}", "error", detail, advice, ModelError.exit_code)
+        else:
+            files = ", ".join(sorted(model.manifest.files))
+            yield Row(f"model {name}", "ok", f"version {model.manifest.version} ({files}) in {model.folder}")
+
+
+def cameras(devices: Path = Path("/dev"), names: Path = Path("/sys/class/video4linux")) -> Iterator[Row]:
+    """One row for each video device, or one that says there is none."""
+    if not sys.platform.startswith("linux"):
+        yield Row("camera", "ok", "cannot be listed on this system: try `edge-app run 0`")
+        return
+    found = sorted(devices.glob("video*"), key=lambda path: (len(path.name), path.name))
+    for device in found:
+        try:
+            label = (names / device.name / "name").read_text(encoding="utf-8").strip()
+        except OSError:
+            label = "unnamed"
+        if os.access(device, os.R_OK | os.W_OK):
+            yield Row("camera", "ok", f"{device}: {label}")
+        else:
+            yield Row(
+                "camera", "warning", f"{device}: {label}: no permission", "sudo usermod -aG video $USER, log in again"
+            )
+    if not found:
+        yield Row("camera", "warning", "no /dev/video* here", "plug one in; files, streams and `demo` need none")
+
+
+def display(environment: dict[str, str], system: str) -> Row:
+    """Whether windows can open."""
+    if not system.startswith("linux"):
+        return Row("display", "ok", system)
+    for name in ("WAYLAND_DISPLAY", "DISPLAY"):
+        if environment.get(name):
+            return Row("display", "ok", f"{name}={environment[name]}")
+    return Row("display", "warning", "none: runs are headless", "--show needs a desktop session or `ssh -X`")

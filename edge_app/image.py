@@ -1,0 +1,149 @@
+"""`edge-app image`: the faces of single pictures and a verdict for each.
+
+A bad picture is reported and the others are still done. Annotated copies never overwrite an input or each other.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge_app.classifier import MaskClassifier
+from edge_app.detector import open_detector
+from edge_app.errors import SinkError, SourceError
+from edge_app.overlay import annotate_image
+from edge_app.settings import Settings
+from edge_app.sources import list_images, load_image
+
+
+@dataclass(frozen=True)
+class Face:
+    """box: x0, y0, x1, y1 in pixels of the picture; label: mask, no_mask or unsure."""
+
+    box: tuple[float, float, float, float]
+    score: float
+    label: str
+    mask_probability: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "box": [round(v, 1) for v in self.box],
+            "score": round(self.score, 4),
+            "label": self.label,
+            "mask_probability": round(self.mask_probability, 4),
+        }
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What was found in one picture; size is width, height in pixels."""
+
+    path: Path
+    size: tuple[int, int]
+    faces: list[Face]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"path": str(self.path), "size": list(self.size), "faces": [face.to_dict() for face in self.faces]}
+
+
+def judge(
+    paths: Iterable[Path],
+    settings: Settings,
+    *,
+    output_dir: Path | None = None,
+    on_error: Callable[[SourceError], None],
+) -> Iterator[Picture]:
+    """Find and judge the faces of every picture, in order.
+
+    Args:
+        paths: pictures, or folders of pictures.
+        settings: the detector, classifier and verdict sections are used.
+        output_dir: folder for annotated copies; made where it is missing.
+        on_error: told of every picture or folder that cannot be read.
+
+    Raises:
+        ModelError: a model that cannot be used.
+        SinkError: an annotated copy that cannot be written.
+    """
+    detector = open_detector(settings.detector)
+    classifier = MaskClassifier(settings.classifier)
+    limits = settings.verdict.mask_threshold, settings.verdict.no_mask_threshold
+    high = classifier.mask_threshold if limits[0] is None else limits[0]
+    low = classifier.no_mask_threshold if limits[1] is None else limits[1]
+    inputs = list(_expand(paths, on_error))
+    names = _Names(output_dir, inputs) if output_dir else None
+    for path in inputs:
+        try:
+            image = load_image(path)
+        except SourceError as error:
+            on_error(error)
+            continue
+        detections = detector.detect(image)
+        classifier.classify(image, detections)
+        scores = detections.confidence if detections.confidence is not None else np.ones(len(detections))
+        faces = [
+            Face((float(x0), float(y0), float(x1), float(y1)), float(score), face_label(float(p), high, low), float(p))
+            for (x0, y0, x1, y1), score, p in zip(
+                detections.xyxy, scores, detections.data["mask_probability"], strict=True
+            )
+        ]
+        if names:
+            _write(names.free(path), annotate_image(image, detections, [face.label for face in faces]))
+        yield Picture(path, (image.shape[1], image.shape[0]), faces)
+
+
+def face_label(mask_probability: float, mask_threshold: float, no_mask_threshold: float) -> str:
+    """mask, no_mask, or between the thresholds unsure."""
+    if mask_probability >= mask_threshold:
+        return "mask"
+    return "no_mask" if mask_probability <= no_mask_threshold else "unsure"
+
+
+def _expand(paths: Iterable[Path], on_error: Callable[[SourceError], None]) -> Iterator[Path]:
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        try:
+            yield from list_images(path)
+        except SourceError as error:
+            on_error(error)
+
+
+class _Names:
+    """Gives each picture its own file name in the output folder: face.jpg, face_2.jpg, …"""
+
+    def __init__(self, folder: Path, inputs: Iterable[Path]) -> None:
+        self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"{folder}: cannot be made ({error.strerror}): choose another --output-dir") from None
+        self._taken = {path.resolve() for path in inputs}
+
+    def free(self, path: Path) -> Path:
+        suffix = path.suffix if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp") else ".png"
+        number = 1
+        while True:
+            name = f"{path.stem}{suffix}" if number == 1 else f"{path.stem}_{number}{suffix}"
+            candidate = self._folder / name
+            if candidate.resolve() not in self._taken:
+                self._taken.add(candidate.resolve())
+                return candidate
+            number += 1
+
+
+def _write(path: Path, image: npt.NDArray[np.uint8]) -> None:
+    try:
+        done, encoded = cv2.imencode(path.suffix, image)
+        if not done:
+            raise SinkError(f"{path}: OpenCV cannot encode this picture as {path.suffix}")
+        path.write_bytes(encoded.tobytes())
+    except cv2.error as error:
+        raise SinkError(f"{path}: cannot be encoded ({error.err})") from None
+    except OSError as error:
+        raise SinkError(f"{path}: cannot be written ({error.strerror})") from None
