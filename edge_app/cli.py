@@ -184,14 +184,14 @@ def bench_command(
 
     Time per stage (median, p95), frames a second end to end and for decoding alone, peak memory.
     """
+    if frames is not None and frames < 1:
+        raise UsageError(f"--frames {frames}: expected an integer of at least 1")
     settings = _settings(config, profile, assignments, SOURCE=("source.uri", source)).settings
     _quiet_opencv()
     _require_opencv()
     from edge_app import report
     from edge_app.bench import run_bench
 
-    if frames is not None and frames < 1:
-        raise UsageError(f"--frames {frames}: expected an integer of at least 1")
     result = run_bench(settings, frames)
     if as_json:
         report.to_json(result.to_dict(), indent=2)

@@ -96,7 +96,7 @@ def read_yaml(path: Path) -> dict[str, Given]:
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
-        if root is None:
+        if root is None or root.tag == "tag:yaml.org,2002:null":
             return {}
         if not isinstance(root, yaml.MappingNode):
             raise UsageError(f"{path} line 1: expected sections such as `detector:`, found a single value or a list")

@@ -2,7 +2,8 @@
 
 import re
 
-_USER_INFO = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#\s]*@")
+# The second form is a password with an unescaped / ? or #: what follows the first colon is then no port.
+_USER_INFO = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/?#\s]*@|[^/?#\s:@]*:(?!\d+(?:[/?#\s]|$))\S*@)")
 _NAMED = re.compile(
     r"(?P<name>(?:(?<=[?&\s!])|^)(?:[\w-]*(?:password|passwd|pwd|token|secret|api_?key|user-pw|auth))=)[^&\s!#]+",
     re.IGNORECASE,

@@ -1,0 +1,58 @@
+"""What every test shares: real pictures, the shared data, and the rule for what is absent."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def need(condition: object, reason: str) -> None:
+    """Skip the test where `condition` is false; in CI, which has to have everything, fail it instead."""
+    if not condition:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must be able to run this test: {reason}", pytrace=False)
+        pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if (ROOT / "tests" / "integration") in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.shared)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The shared data's folder. It is no part of the repository, so its absence skips, in CI too."""
+    folder = Path(os.environ.get("EDGE_APP_SHARED") or ROOT.parent / "shared")
+    if not (folder / "data").is_dir():
+        pytest.skip("no shared data: set EDGE_APP_SHARED, or put it into ../shared")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> npt.NDArray[np.uint8]:
+    """A real portrait, uint8 (512, 512, 3) BGR: one bare face near the top."""
+    need(importlib.util.find_spec("skimage"), "scikit-image is missing: pip install 'edge-app[demo]'")
+    from skimage.data import astronaut as portrait
+
+    image: npt.NDArray[np.uint8] = np.ascontiguousarray(portrait()[..., ::-1])
+    image.flags.writeable = False  # shared by the whole session
+    return image
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """The folder of the default models."""
+    from edge_app.models import models_dir
+
+    folder = models_dir()
+    for name in ("face_detector", "mask_classifier"):
+        need((folder / name / "manifest.json").is_file(), f"no {name} in {folder}: `python -m export` makes it")
+    return folder

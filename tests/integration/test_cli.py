@@ -1,0 +1,279 @@
+"""The command line as a user has it: a process, its two streams and its exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+Image = npt.NDArray[np.uint8]
+COMMAND = [sys.executable, "-m", "edge_app"]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _environment(**extra: str) -> dict[str, str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("EDGE_APP_") and k != "DISPLAY"}
+    return {**clean, "PYTHONPATH": str(ROOT), **extra}
+
+
+@pytest.fixture
+def edge_app(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `edge-app ARGUMENTS` in an empty folder."""
+
+    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            cwd=tmp_path,
+            env=_environment(**environment),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+def one_error(result: subprocess.CompletedProcess[str], code: int) -> str:
+    """The only line on stderr, once the exit code has been checked."""
+    assert result.returncode == code, result.stderr
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+class TestWithoutModels:
+    @pytest.mark.parametrize("library", ["libGL.so.1", "libgthread-2.0.so.0"])
+    def test_without_a_system_library_one_line_says_what_to_install(
+        self, edge_app: Run, tmp_path: Path, library: str
+    ) -> None:
+        broken = tmp_path / "broken" / "cv2"
+        broken.mkdir(parents=True)
+        text = f"{library}: cannot open shared object file: No such file or directory"
+        (broken / "__init__.py").write_text(f"raise ImportError({text!r})", encoding="utf-8")
+        path = f"{broken.parent}{os.pathsep}{ROOT}"
+        for arguments in (["run", "demo"], ["image", "a.png"], ["bench"]):
+            line = one_error(edge_app(*arguments, PYTHONPATH=path), 2)
+            assert library in line
+            assert "apt-get install libgl1 libglib2.0-0" in line
+        assert edge_app("--help", PYTHONPATH=path).returncode == 0
+        assert edge_app("config", PYTHONPATH=path).returncode == 0
+        report = edge_app("doctor", "--json", PYTHONPATH=path)
+        assert report.returncode == 2
+        checks = {row["name"]: row for row in json.loads(report.stdout)["checks"]}
+        assert checks["opencv"]["status"] == "error"
+        assert "libgl1" in checks["opencv"]["advice"]
+
+    def test_doctor_reports_a_broken_configuration(self, edge_app: Run, tmp_path: Path) -> None:
+        (tmp_path / "config.yaml").write_text("detector:\n  thread: 2\n", encoding="utf-8")
+        result = edge_app("doctor", "--json")
+        checks = {row["name"]: row for row in json.loads(result.stdout)["checks"]}
+        assert result.returncode == 2
+        assert "'detector.threads'" in checks["configuration"]["detail"]
+
+    def test_a_reader_that_leaves_early_is_no_error(self, tmp_path: Path) -> None:
+        for arguments in ("config", "config --format yaml", "doctor --json", "run --help"):
+            script = f"{' '.join(COMMAND)} {arguments} | true; exit ${{PIPESTATUS[0]}}"
+            result = subprocess.run(
+                ["bash", "-c", script], cwd=tmp_path, env=_environment(), capture_output=True, text=True, timeout=60
+            )
+            assert result.stderr == ""
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+    @pytest.mark.parametrize("form", ["table", "json"])
+    def test_full_standard_output(self, tmp_path: Path, form: str) -> None:
+        with Path("/dev/full").open("w", encoding="utf-8") as full:
+            result = subprocess.run(
+                [*COMMAND, "config", "--format", form],
+                cwd=tmp_path,
+                env=_environment(),
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+            )
+        line = one_error(result, 5)
+        assert "standard output" in line
+
+    def test_help_is_quick_and_loads_nothing_heavy(self, tmp_path: Path) -> None:
+        code = (
+            "import sys; from edge_app.cli import main; main(['--help']);"
+            "assert not {'cv2', 'numpy', 'onnxruntime', 'torch', 'supervision'} & set(sys.modules)"
+        )
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=_environment(), check=True, timeout=60)
+
+    def test_a_missing_model_is_named(self, edge_app: Run, tmp_path: Path) -> None:
+        picture = tmp_path / "a.png"
+        cv2.imwrite(str(picture), np.zeros((64, 64, 3), np.uint8))
+        line = one_error(edge_app("image", picture, "--set", "detector.model=nowhere"), 3)
+        assert "nowhere/manifest.json" in line
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, astronaut: Image) -> Path:
+    """A folder with a portrait, an empty wall, a grey and a 4-channel portrait, and files that are no pictures."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "portrait.png"), astronaut)
+    cv2.imwrite(str(folder / "wall.jpg"), np.full((240, 320, 3), 180, np.uint8))
+    cv2.imwrite(str(folder / "grey.png"), cv2.cvtColor(astronaut, cv2.COLOR_BGR2GRAY))
+    cv2.imwrite(str(folder / "alpha.png"), cv2.cvtColor(astronaut, cv2.COLOR_BGR2BGRA))
+    return folder
+
+
+@pytest.mark.usefixtures("models")
+class TestImage:
+    def test_a_bare_face_is_found_and_judged(self, edge_app: Run, pictures: Path) -> None:
+        result = edge_app("image", pictures / "portrait.png", "--format", "jsonl")
+        assert result.returncode == 0, result.stderr
+        picture = json.loads(result.stdout)
+        assert picture["path"] == str(pictures / "portrait.png")
+        assert picture["size"] == [512, 512]
+        (face,) = picture["faces"]
+        assert set(face) == {"box", "score", "label", "mask_probability"}
+        assert face["label"] == "no_mask"
+        x0, y0, x1, y1 = face["box"]
+        assert 150 < (x0 + x1) / 2 < 290
+        assert 60 < (y0 + y1) / 2 < 190
+
+    def test_folder_of_pictures_of_every_kind(self, edge_app: Run, pictures: Path) -> None:
+        result = edge_app("image", pictures, "--format", "jsonl")
+        assert result.returncode == 0, result.stderr
+        found = {Path(p["path"]).name: len(p["faces"]) for p in map(json.loads, result.stdout.splitlines())}
+        assert found == {"portrait.png": 1, "wall.jpg": 0, "grey.png": 1, "alpha.png": 1}
+
+    def test_table(self, edge_app: Run, pictures: Path) -> None:
+        result = edge_app("image", pictures / "portrait.png", pictures / "wall.jpg")
+        assert result.returncode == 0, result.stderr
+        assert "no_mask" in result.stdout
+        assert "no face" in result.stdout
+
+    def test_bad_pictures_are_reported_and_the_others_done(self, edge_app: Run, pictures: Path, tmp_path: Path) -> None:
+        (tmp_path / "text.png").write_text("not a picture", encoding="utf-8")
+        (tmp_path / "empty.jpg").touch()
+        (tmp_path / "nothing").mkdir()
+        bad = [tmp_path / name for name in ("text.png", "empty.jpg", "missing.jpg", "nothing")]
+        result = edge_app("image", *bad, pictures / "portrait.png", "--format", "jsonl")
+        assert result.returncode == 4
+        errors = result.stderr.splitlines()
+        assert all(line.startswith("error: ") for line in errors)
+        assert all(any(str(path) in line for line in errors) for path in bad)
+        assert len(errors) == len(bad)
+        assert len(result.stdout.splitlines()) == 1
+
+    def test_copies_overwrite_neither_inputs_nor_each_other(
+        self, edge_app: Run, pictures: Path, tmp_path: Path, astronaut: Image
+    ) -> None:
+        twin = tmp_path / "twin"
+        twin.mkdir()
+        cv2.imwrite(str(twin / "portrait.png"), astronaut)
+        before = (twin / "portrait.png").read_bytes()
+        result = edge_app("image", pictures / "portrait.png", twin / "portrait.png", "--output-dir", twin)
+        assert result.returncode == 0, result.stderr
+        assert (twin / "portrait.png").read_bytes() == before
+        written = sorted(path.name for path in twin.iterdir())
+        assert written == ["portrait.png", "portrait_2.png", "portrait_3.png"]
+        assert cv2.imread(str(twin / "portrait_2.png")).shape == astronaut.shape
+
+    def test_output_folder_that_cannot_be(self, edge_app: Run, pictures: Path, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        result = edge_app("image", pictures / "portrait.png", "--output-dir", tmp_path / "file" / "sub")
+        assert str(tmp_path / "file" / "sub") in one_error(result, 5)
+
+
+@pytest.mark.usefixtures("models", "astronaut")
+class TestRun:
+    def test_demo_from_start_to_summary(self, edge_app: Run, tmp_path: Path) -> None:
+        result = edge_app(
+            "run", "demo", "--events", "e.jsonl", "--summary", "s.json", "--output", "v.mp4", "--max-frames", 60
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.startswith("done\n")
+        assert "frame " in result.stderr
+        facts: dict[str, Any] = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+        assert facts["frames"] == 60
+        assert facts["interrupted"] is False
+        assert (tmp_path / "v.mp4").stat().st_size > 1000
+        events = [json.loads(line) for line in (tmp_path / "e.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert len(events) == facts["events"]
+
+    @pytest.mark.parametrize(
+        ("source", "content"),
+        [("missing.mp4", None), ("garbage.mp4", b"garbage" * 100), ("empty.mp4", b""), ("empty_folder/", None)],
+    )
+    def test_bad_sources(self, edge_app: Run, tmp_path: Path, source: str, content: bytes | None) -> None:
+        if content is not None:
+            (tmp_path / source).write_bytes(content)
+        elif source.endswith("/"):
+            (tmp_path / source).mkdir()
+        assert source.rstrip("/") in one_error(edge_app("run", source), 4)
+
+    def test_refused_stream_hides_the_password(self, edge_app: Run) -> None:
+        result = edge_app(
+            "run", "rtsp://admin:s3cret@127.0.0.1:9/live", "--set", "source.reconnect=false", "--max-frames", 5
+        )
+        assert "s3cret" not in result.stdout + result.stderr
+        assert "127.0.0.1:9" in one_error(result, 4)
+
+    @pytest.mark.parametrize("flag", ["--output", "--events", "--summary"])
+    def test_outputs_that_cannot_be_written(self, edge_app: Run, flag: str) -> None:
+        result = edge_app("run", "demo", "--max-frames", 5, flag, "no/such/folder/file.mp4")
+        assert "no/such/folder" in one_error(result, 5)
+
+    def test_show_without_a_display_is_a_hint(self, edge_app: Run) -> None:
+        result = edge_app("run", "demo", "--show", "--max-frames", 5, WAYLAND_DISPLAY="")
+        assert "display" in one_error(result, 5)
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+    def test_a_signal_ends_the_run_cleanly(self, tmp_path: Path, number: signal.Signals, code: int) -> None:
+        process = subprocess.Popen(
+            [*COMMAND, "run", "demo", "--events", "e.jsonl", "--summary", "s.json", "--output", "v.mp4"],
+            cwd=tmp_path,
+            env=_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "v.mp4").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == code, err
+        assert out.startswith("interrupted\n")
+        assert "Traceback" not in err
+        assert json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["interrupted"] is True
+        capture = cv2.VideoCapture(str(tmp_path / "v.mp4"))
+        assert capture.isOpened()
+        capture.release()
+
+
+@pytest.mark.usefixtures("models", "astronaut")
+class TestBenchAndDoctor:
+    def test_bench_prints_one_json_object(self, edge_app: Run) -> None:
+        result = edge_app("bench", "demo", "--frames", 30, "--json")
+        assert result.returncode == 0, result.stderr
+        assert isinstance(json.loads(result.stdout), dict)
+
+    def test_bench_table(self, edge_app: Run) -> None:
+        result = edge_app("bench", "demo", "--frames", 30)
+        assert result.returncode == 0, result.stderr
+        assert "fps" in result.stdout
+
+    def test_doctor_verifies_the_models(self, edge_app: Run) -> None:
+        result = edge_app("doctor", "--json")
+        checks = {row["name"]: row for row in json.loads(result.stdout)["checks"]}
+        assert checks["model face_detector"]["status"] == "ok"
+        assert checks["model mask_classifier"]["status"] == "ok"
+        assert result.returncode == 0
