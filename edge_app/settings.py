@@ -63,9 +63,7 @@ class VerdictSettings(Section):
     min_votes: int = Field(3, ge=1, le=1000, description="Fewer votes than this stay unsure")
     mask_threshold: Unit | None = Field(None, description="Mean mask probability from which a person wears a mask")
     no_mask_threshold: Unit | None = Field(None, description="Mean mask probability up to which a person wears none")
-    hysteresis: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        0.1, description="How far past a bound a verdict holds"
-    )
+    hysteresis: Annotated[float, Field(ge=0, le=0.5)] = Field(0.1, description="How far past a bound a verdict holds")
 
     @model_validator(mode="after")
     def _ordered(self) -> "VerdictSettings":

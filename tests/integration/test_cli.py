@@ -184,7 +184,9 @@ class TestImage:
         assert (twin / "portrait.png").read_bytes() == before
         written = sorted(path.name for path in twin.iterdir())
         assert written == ["portrait.png", "portrait_2.png", "portrait_3.png"]
-        assert cv2.imread(str(twin / "portrait_2.png")).shape == astronaut.shape
+        copy = cv2.imread(str(twin / "portrait_2.png"))
+        assert copy is not None
+        assert copy.shape == astronaut.shape
 
     def test_output_folder_that_cannot_be(self, edge_app: Run, pictures: Path, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
