@@ -31,8 +31,8 @@ def stop_on_signal() -> Iterator[tuple[threading.Event, list[int]]]:
         for each in watched:
             signal.signal(each, signal.SIG_DFL)
         # Not print(): a signal may arrive in the middle of one. The escape code brings the cursor back.
-        cursor = b"\x1b[?25h" if os.isatty(2) else b""
-        os.write(2, cursor + b"\nstopping: finishing the open files (once more to stop at once)\n")
+        cursor = b"\x1b[?25h\n" if os.isatty(2) else b""
+        os.write(2, cursor + b"stopping: finishing the open files (once more to stop at once)\n")
 
     before = {each: signal.signal(each, handle) for each in watched}
     try:

@@ -1,0 +1,42 @@
+"""What gets installed: everything the runtime needs, nothing it does not."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def _names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[<>=~\[; ]", text)[0].lower() for text in requirements}
+
+
+def test_every_package_of_the_runtime_is_in_the_wheel(project: dict[str, Any]) -> None:
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "edge_app").rglob("__init__.py")}
+    assert found <= set(project["tool"]["setuptools"]["packages"])
+
+
+def test_every_model_is_in_the_wheel(project: dict[str, Any]) -> None:
+    found = {f"models/{path.parent.name}" for path in (ROOT / "models").glob("*/manifest.json")}
+    assert found <= set(project["tool"]["setuptools"]["package-dir"].values())
+
+
+def test_training_libraries_are_no_runtime_dependency(project: dict[str, Any]) -> None:
+    runtime = _names(project["project"]["dependencies"] + project["project"]["optional-dependencies"]["demo"])
+    assert not runtime & {"torch", "torchvision", "onnx", "onnxscript", "scikit-learn", "matplotlib"}
+
+
+def test_constraints_pin_every_dependency_exactly(project: dict[str, Any]) -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"]
+    assert all(re.fullmatch(r"[\w.-]+==[\d.]+(\.?post\d+)?", line) for line in lines)
+    pinned = _names(lines)
+    extras = project["project"]["optional-dependencies"].values()
+    assert _names([*project["project"]["dependencies"], *(text for extra in extras for text in extra)]) <= pinned

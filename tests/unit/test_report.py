@@ -1,0 +1,77 @@
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from edge_app import report
+
+
+@dataclass
+class State:
+    frames: int = 30
+    total: int | None = 60
+    fps: float = 29.97
+    persons: int = 1
+    verdicts: dict[str, int] = field(default_factory=lambda: {"mask": 1})
+    frame_age_ms: float = 41.6
+    dropped_frames: int = 3
+
+
+def facts(**changes: Any) -> dict[str, Any]:
+    return {
+        "source": "clip.mp4",
+        "frames": 60,
+        "seconds": 2.0,
+        "fps": 30.0,
+        "persons": 2,
+        "verdicts": {"mask": 1, "no_mask": 1, "unsure": 0},
+        "events": 4,
+        "dropped_frames": 0,
+        "reconnects": 0,
+        "sink_errors": 0,
+        "timings": {},
+        "outputs": {"video": "out.mp4", "events": None, "summary": None},
+        "interrupted": False,
+        **changes,
+    }
+
+
+def test_status_of_a_file_leaves_latency_out() -> None:
+    assert report.status(State()) == "30.0 fps  1 person  1 mask  0 no_mask  0 unsure"
+
+
+def test_status_of_a_live_source_shows_latency() -> None:
+    assert report.status(State(total=None, persons=2)).endswith(
+        "2 persons  1 mask  0 no_mask  0 unsure  age 42 ms  3 dropped"
+    )
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    with report.progress("clip.mp4") as view:
+        for _ in range(100):
+            view(State())
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == "clip.mp4: frame 30/60  30.0 fps  1 person  1 mask  0 no_mask  0 unsure\n"
+
+
+def test_summary_says_what_matters_and_where_files_are(capsys: pytest.CaptureFixture[str]) -> None:
+    report.summary(facts())
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["done"]
+    assert ["frames", "60 in 2.0 s, 30.0 fps"] in lines
+    assert ["verdicts", "1 mask, 1 no_mask, 0 unsure"] in lines
+    assert ["video", "file     out.mp4"] in lines
+    assert not any(words[0] in ("dropped", "reconnects", "sink") for words in lines)
+
+
+def test_summary_of_an_interrupted_run_with_losses(capsys: pytest.CaptureFixture[str]) -> None:
+    report.summary(facts(interrupted=True, dropped_frames=7))
+    text = capsys.readouterr().out
+    assert text.startswith("interrupted\n")
+    assert "dropped frames 7\n" in text
+
+
+def test_tables_take_any_text(capsys: pytest.CaptureFixture[str]) -> None:
+    report.table(("picture", "label"), [("[bold]x[/bold] :smile: ü", "mask")])
+    assert "[bold]x[/bold] :smile: ü" in capsys.readouterr().out
