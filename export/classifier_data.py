@@ -1,0 +1,193 @@
+"""Training faces for the mask classifier: every labelled face with its surroundings, stored once, read at random.
+
+A face is stored as a *region*: the part of its picture that lies within CONTEXT crop sides around the box, shrunk so
+that a crop of it is about STORED_SIDE pixels wide. A region keeps the picture's true edges, so that moving the box
+about inside it and cropping with `edge_app.faces` gives what the runtime would have given. Val splits are never read.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from rich.progress import track
+
+from edge_app.faces import CROP_MARGIN
+
+Image = npt.NDArray[np.uint8]
+Array = npt.NDArray[np.float32]
+
+MASK, NO_MASK, INCORRECT = 0, 1, 2  # INCORRECT (nose or chin out) is trained as no_mask, but sampled on its own
+KINDS = {"mask": MASK, "no_mask": NO_MASK, "incorrect_mask": INCORRECT}
+CONTEXT = 1.9  # room for a moved, enlarged or rotated crop
+STORED_SIDE = 124  # a bit over the network's 112 pixels, for crops smaller than the labelled one
+MIN_FACE = 14  # pixels; below that not even the annotators could tell
+TEACHER_SURE = 0.45  # lowest score of the face that a photo is labelled for
+BYSTANDER_SURE = 0.8  # lowest score of further faces in a photo of bare faces
+
+
+@dataclass(slots=True)
+class Face:
+    """One face. region: uint8 (h, w, 3) BGR. box: labelled, float32 (4,) xyxy in region pixels. seen: the same face's
+    box by a detector, NaN where it saw none. points: float32 (5, 2) eyes, nose, mouth corners, NaN where unknown.
+    kind: MASK, NO_MASK or INCORRECT. source: the data set.
+    """
+
+    region: Image
+    box: Array
+    seen: Array
+    points: Array
+    kind: int
+    source: str
+
+
+class Teacher:
+    """The detector (YuNet) that finds the face in photos labelled as a whole and gives the five points."""
+
+    def __init__(self, model: Path) -> None:
+        self.net = cv2.FaceDetectorYN.create(str(model), "", (320, 320), 0.3, 0.3, 5000)
+
+    def __call__(self, image: Image, pad: int = 0) -> tuple[Array, Array, Array]:
+        """Boxes (n, 4) xyxy, points (n, 5, 2), scores (n,). A face that fills the picture is only seen with `pad`."""
+        image = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT) if pad else image
+        self.net.setInputSize((image.shape[1], image.shape[0]))
+        rows = self.net.detect(image)[1]
+        rows = np.zeros((0, 15), np.float32) if rows is None else rows.astype(np.float32)
+        boxes = np.c_[rows[:, :2], rows[:, :2] + rows[:, 2:4]] - pad
+        return boxes, rows[:, 4:14].reshape(-1, 5, 2) - pad, rows[:, 14]
+
+
+def overlaps(box: Array, others: Array) -> Array:
+    """IoU of one xyxy box (4,) with others (n, 4) -> (n,)."""
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    inter = np.clip(high - low, 0, None).prod(1)
+    return np.asarray(inter / ((box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - inter + 1e-6))
+
+
+def cut_region(image: Image, box: Array, seen: Array, points: Array, kind: int, source: str) -> Face:
+    """Keep the box's surroundings and shrink them where they are larger than needed."""
+    side = float((box[2:] - box[:2]).max()) * (1 + CROP_MARGIN)
+    centre, half = (box[:2] + box[2:]) / 2, side * CONTEXT / 2
+    low = np.maximum(np.floor(centre - half), 0).astype(int)
+    high = np.minimum(np.ceil(centre + half), image.shape[1::-1]).astype(int)
+    region = image[low[1] : high[1], low[0] : high[0]]
+    shrink = min(1.0, STORED_SIDE / side)
+    if shrink < 1:
+        size = np.maximum(np.round((high - low) * shrink), 1).astype(int)
+        region = cv2.resize(region, size.tolist(), interpolation=cv2.INTER_AREA)
+    scale = np.array(region.shape[1::-1], np.float32) / (high - low)
+
+    def move(xy: Array) -> Array:
+        return ((xy.reshape(-1, 2) - low) * scale).reshape(xy.shape).astype(np.float32)
+
+    return Face(region, move(box), move(seen), move(points), kind, source)
+
+
+def coco_faces(coco: Path, images: Path, teacher: Teacher | None) -> Iterator[Face]:
+    """Faces of a COCO file with categories mask / no_mask / incorrect_mask; crowds and tiny faces are left out."""
+    data = json.loads(coco.read_text(encoding="utf-8"))
+    names = {c["id"]: c["name"] for c in data["categories"]}
+    notes: dict[int, list[dict]] = {i["id"]: [] for i in data["images"]}
+    for note in data["annotations"]:
+        if not note.get("iscrowd") and names[note["category_id"]] in KINDS:
+            notes[note["image_id"]].append(note)
+    for entry in track(data["images"], description=coco.name, transient=True):
+        image = cv2.imread(str(images / entry["file_name"]))
+        if image is None:
+            continue
+        boxes, points, _ = teacher(image) if teacher else (np.zeros((0, 4), np.float32),) * 3
+        for note in notes[entry["id"]]:
+            x, y, w, h = note["bbox"]
+            if max(w, h) < MIN_FACE:
+                continue
+            box, seen, marks = np.array([x, y, x + w, y + h], np.float32), *_nothing_seen()
+            if len(boxes) and (overlap := overlaps(box, boxes)).max() > 0.4:
+                seen, marks = boxes[overlap.argmax()], points[overlap.argmax()]
+            kind = KINDS[names[note["category_id"]]]
+            yield cut_region(image, box, seen, marks, kind, entry.get("source", coco.stem))
+
+
+def photo_faces(folder: Path, kind: int, teacher: Teacher) -> Iterator[Face]:
+    """Faces of photos that carry one label as a whole: the largest face; of bare people, every sure one.
+
+    Where no face is found, a small photo of about a face's proportions is a tight crop and taken as it is.
+    """
+    for path in track(sorted(folder.iterdir()), description=f"photos {folder.name}", transient=True):
+        image = cv2.imread(str(path))
+        if image is None:
+            continue
+        height, width = image.shape[:2]
+        source = path.name.split("_")[0]
+        boxes, points, scores = teacher(image, pad=max(height, width) // 4)
+        sizes = (boxes[:, 2:] - boxes[:, :2]).max(1)
+        sure = (scores > TEACHER_SURE) & (sizes >= MIN_FACE)
+        if sure.any():
+            largest = int(np.where(sure, sizes, 0).argmax())
+            chosen = {largest} | ({*np.flatnonzero(sure & (scores > BYSTANDER_SURE))} if kind == NO_MASK else set())
+            for i in sorted(int(c) for c in chosen):
+                yield cut_region(image, boxes[i], boxes[i], points[i], kind, source)
+        elif max(height, width) <= 130 and 0.6 < width / height < 1.6:
+            inset = np.array([width, height, -width, -height], np.float32) * 0.08
+            box = np.array([0, 0, width, height], np.float32) + inset
+            yield cut_region(image, box, *_nothing_seen(), kind, source)
+
+
+def _nothing_seen() -> tuple[Array, Array]:
+    return np.full(4, np.nan, np.float32), np.full((5, 2), np.nan, np.float32)
+
+
+class Faces:
+    """Many faces in two files: `<path>.npy`, all pixels in one row, mapped into memory; `<path>.npz`, the rest."""
+
+    def __init__(self, path: Path) -> None:
+        self.pixels = np.load(path.with_suffix(".npy"), mmap_mode="r")
+        with np.load(path.with_suffix(".npz")) as rest:
+            self.offsets, self.shapes, self.boxes = rest["offsets"], rest["shapes"], rest["boxes"]
+            self.points, self.kinds, self.sources = rest["points"], rest["kinds"], rest["sources"]
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def __getitem__(self, i: int) -> Face:
+        height, width = self.shapes[i]
+        flat = self.pixels[self.offsets[i] : self.offsets[i] + height * width * 3]
+        region = np.array(flat).reshape(height, width, 3)
+        box, seen = self.boxes[i]
+        return Face(region, box, seen, self.points[i], int(self.kinds[i]), str(self.sources[i]))
+
+
+def store_faces(faces: Iterator[Face], path: Path) -> Faces:
+    """Write faces so that `Faces(path)` reads them."""
+    everything = list(faces)
+    sizes = np.array([face.region.size for face in everything], np.int64)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path.with_suffix(".npy"), np.concatenate([face.region.ravel() for face in everything]))
+    np.savez(
+        path.with_suffix(".npz"),
+        offsets=np.cumsum(sizes) - sizes,
+        shapes=np.array([face.region.shape[:2] for face in everything], np.int64),
+        boxes=np.array([[face.box, face.seen] for face in everything], np.float32),
+        points=np.array([face.points for face in everything], np.float32),
+        kinds=np.array([face.kind for face in everything], np.int64),
+        sources=np.array([face.source for face in everything]),
+    )
+    return Faces(path)
+
+
+def load_faces(data: Path, cache: Path) -> Faces:
+    """All training faces; read from the pictures once, then from `cache`."""
+    if cache.with_suffix(".npz").is_file():
+        return Faces(cache)
+    teacher = Teacher(data.parent / "peers" / "face_detection_yunet_2023mar.onnx")
+    scenes, photos = data / "scenes", data / "photos" / "train"
+
+    def everything() -> Iterator[Face]:
+        yield from coco_faces(scenes / "train.json", scenes / "images", teacher)
+        yield from coco_faces(scenes / "auto_bare.json", scenes / "images", teacher)
+        yield from photo_faces(photos / "mask", MASK, teacher)
+        yield from photo_faces(photos / "no_mask", NO_MASK, teacher)
+
+    return store_faces(everything(), cache)

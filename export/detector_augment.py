@@ -1,0 +1,204 @@
+"""From scenes to a training batch: scale jitter, crop, drawn masks, mosaic, and the wear of real cameras."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from export.detector_data import FACE, IGNORE, Array, Scene
+
+Image = npt.NDArray[np.uint8]
+SMALLEST = 6.0  # faces under this many pixels in the crop are ignored: half a cell of the finest map
+VISIBLE = 0.4  # a face of which less is left by the crop is ignored
+
+
+@dataclass(slots=True)
+class Sample:
+    """image: uint8 (S, S, 3) BGR; boxes (n, 4) xyxy; kinds (n,); landmarks (n, 5, 2), NaN where unknown."""
+
+    image: Image
+    boxes: Array
+    kinds: npt.NDArray[np.int64]
+    landmarks: Array
+
+
+def draw_mask(image: Image, points: Array, rng: np.random.Generator) -> None:
+    """Draw a mask over a bare face in place: cloth from the nose bridge to below the chin, any colour or pattern.
+
+    points: (5, 2) right eye, left eye, nose tip, right and left mouth corner, in pixels.
+    """
+    eyes, nose, mouth = (points[0] + points[1]) / 2, points[2], (points[3] + points[4]) / 2
+    down = mouth - eyes
+    across = points[1] - points[0] if np.hypot(*(points[1] - points[0])) > 1 else np.array([-down[1], down[0]])
+    top = eyes + down * rng.uniform(0.25, 0.5)
+    bridge = top + (nose - eyes) * 0.15
+    wide, j = rng.uniform(0.75, 1.05), lambda: rng.uniform(0.94, 1.06)
+    outline = [
+        bridge,
+        top + across * wide * 0.75 * j() + down * 0.15,
+        mouth + across * wide * 0.8 * j(),
+        mouth + across * wide * 0.45 * j() + down * 0.55,
+        mouth + down * rng.uniform(0.6, 0.8),
+        mouth - across * wide * 0.45 * j() + down * 0.55,
+        mouth - across * wide * 0.8 * j(),
+        top - across * wide * 0.75 * j() + down * 0.15,
+    ]
+    polygon = np.round(np.array(outline)).astype(np.int32)
+    x0, y0 = np.maximum(polygon.min(0) - 2, 0)
+    x1, y1 = np.minimum(polygon.max(0) + 3, image.shape[1::-1])
+    if x1 - x0 < 4 or y1 - y0 < 4:
+        return
+    region = image[y0:y1, x0:x1]
+    cloth = np.empty_like(region)
+    pale = rng.random() < 0.5
+    base = rng.uniform(170, 255, 3) if pale else rng.uniform(0, 255, 3)
+    if rng.random() < 0.4:  # the usual surgical blue-green
+        base = np.array([rng.uniform(160, 240), rng.uniform(140, 220), rng.uniform(60, 170)])
+    cloth[:] = base
+    pattern = rng.random()
+    if pattern < 0.25:  # pleats or stripes
+        step = max(2, int((y1 - y0) * rng.uniform(0.08, 0.25)))
+        cloth[::step] = np.clip(base * rng.uniform(0.4, 0.9), 0, 255)
+    elif pattern < 0.4:  # print
+        spots = cv2.resize(rng.integers(0, 255, (4, 5, 3), np.uint8), (x1 - x0, y1 - y0), interpolation=rng.integers(0, 3))
+        cloth = cv2.addWeighted(cloth, 0.5, spots, 0.5, 0)
+    shade = np.linspace(rng.uniform(0.7, 1.1), rng.uniform(0.6, 1.0), y1 - y0, dtype=np.float32)[:, None, None]
+    grey = cv2.cvtColor(region, cv2.COLOR_BGR2GRAY).astype(np.float32)[..., None] / max(1.0, float(region.mean()))
+    lit = np.clip(cloth * shade * np.clip(0.75 + 0.25 * grey, 0.5, 1.3), 0, 255)
+    alpha = np.zeros(region.shape[:2], np.float32)
+    cv2.fillPoly(alpha, [polygon - [x0, y0]], 1.0, cv2.LINE_AA)
+    alpha = (cv2.GaussianBlur(alpha, (3, 3), 0) if min(alpha.shape) > 12 else alpha)[..., None]
+    image[y0:y1, x0:x1] = (region * (1 - alpha) + lit * alpha).astype(np.uint8)
+
+
+def wear(image: Image, rng: np.random.Generator) -> Image:
+    """Light, colour, blur, noise and compression as cameras give them."""
+    tone = np.arange(256, dtype=np.float32)[:, None].repeat(3, 1)  # one curve a channel, applied as a table
+    if rng.random() < 0.7:
+        tone = tone * rng.uniform(0.5, 1.4) + rng.uniform(-25, 25)
+    if rng.random() < 0.4:
+        tone *= rng.uniform(0.8, 1.2, 3)
+    if rng.random() < 0.1:
+        tone = 255 * (np.clip(tone, 0, 255) / 255) ** rng.uniform(0.6, 2.2)
+    out = cv2.LUT(image, np.clip(tone, 0, 255).astype(np.uint8)[None])
+    if rng.random() < 0.15:
+        noise = cv2.randn(np.empty(out.shape, np.int16), 0, rng.uniform(2, 12))
+        out = cv2.add(out, noise, dtype=cv2.CV_8U)
+    if rng.random() < 0.08:
+        out = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    if rng.random() < 0.12:
+        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.5, 1.6))
+    if rng.random() < 0.15:
+        out = cv2.imdecode(cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 80))])[1], 1)
+    return out
+
+
+def place(scene: Scene, size: int, rng: np.random.Generator) -> Sample:
+    """Cut a (size, size) window out of a scene at a random scale.
+
+    Half of the time the window shows the whole picture, about as the runtime shrinks it; otherwise one face is chosen
+    and brought to a size drawn evenly in log scale from 8 pixels to most of the window.
+    """
+    image = scene.image()
+    height, width = image.shape[:2]
+    landmarks, boxes = scene.landmarks, scene.boxes
+    can_wear = scene.bare & (scene.kinds == FACE) & np.isfinite(landmarks).all((1, 2)) & (np.ptp(boxes[:, ::2], axis=1) > 12)
+    chosen = np.flatnonzero(can_wear & (rng.random(len(boxes)) < 0.3))
+    if len(chosen):
+        image = image.copy()
+        for i in chosen:
+            draw_mask(image, landmarks[i], rng)
+    faces = np.flatnonzero(scene.kinds == FACE)
+    whole = size / max(height, width)
+    focus = np.array([width, height]) * rng.uniform(0.3, 0.7, 2)
+    if len(faces) == 0 or rng.random() < 0.5:
+        scale = whole * np.exp(rng.uniform(np.log(0.7), np.log(1.3)))
+        focus = np.array([width, height]) / 2 + rng.normal(0, 0.05, 2) * [width, height]
+    else:
+        box = boxes[rng.choice(faces)]
+        side = max(1.0, float(max(box[2] - box[0], box[3] - box[1])))
+        target = np.exp(rng.uniform(np.log(8), np.log(0.9 * size)))
+        # Never so small that most of the window is empty; mosaics bring the smallest faces.
+        scale = float(np.clip(target / side, 0.5 * whole, 3.0))
+        focus = (box[:2] + box[2:]) / 2 + rng.uniform(-0.4, 0.4, 2) * size / scale * (1 - min(0.95, target / size))
+    angle = rng.normal(0, 12) if rng.random() < 0.3 else 0.0
+    flip = rng.random() < 0.5
+    cos, sin = np.cos(np.deg2rad(angle)) * scale, np.sin(np.deg2rad(angle)) * scale
+    linear = np.array([[-cos, sin], [sin, cos]]) if flip else np.array([[cos, -sin], [sin, cos]])
+    affine = np.c_[linear, size / 2 - linear @ focus].astype(np.float32)
+    if scale < 0.5:  # area averaging first, else shrinking aliases in a way no camera does
+        k = 2.0 * scale
+        image = cv2.resize(image, (max(1, round(width * k)), max(1, round(height * k))), interpolation=cv2.INTER_AREA)
+        fit = affine @ np.array([[width / image.shape[1], 0, 0], [0, height / image.shape[0], 0], [0, 0, 1]])
+    else:
+        fit = affine
+    border = int(rng.integers(0, 256)) if rng.random() < 0.5 else 0
+    canvas = cv2.warpAffine(image, fit, (size, size), flags=cv2.INTER_LINEAR, borderValue=(border, border, border))
+    # A box keeps its size through a small turn; only its centre moves.
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * scale
+    centre = centre @ affine[:, :2].T + affine[:, 2]
+    points = landmarks @ affine[:, :2].T + affine[:, 2]
+    if flip:
+        points = points[:, [1, 0, 2, 4, 3]]  # left and right change places
+    return clip(Sample(canvas, np.c_[centre - half, centre + half].astype(np.float32), scene.kinds, points.astype(np.float32)))
+
+
+def clip(sample: Sample) -> Sample:
+    """Cut boxes at the window's edge; drop what is outside, ignore what is mostly outside or tiny."""
+    size = sample.image.shape[0]
+    cut = np.clip(sample.boxes, 0, size)
+    sides = cut[:, 2:] - cut[:, :2]
+    full = np.maximum((sample.boxes[:, 2:] - sample.boxes[:, :2]).prod(1), 1e-6)
+    inside = (sides > 1).all(1)
+    poor = (sides.prod(1) / full < VISIBLE) | (sides.max(1) < SMALLEST)
+    kinds = np.where(poor, IGNORE, sample.kinds)
+    return Sample(sample.image, cut[inside], kinds[inside], sample.landmarks[inside])
+
+
+def mosaic(scenes: list[Scene], size: int, rng: np.random.Generator) -> Sample:
+    """Four scenes in one window: more faces and more scales a sample, and edges where no background is."""
+    x, y = (int(v) for v in rng.uniform(0.35, 0.65, 2) * size)
+    canvas = np.zeros((size, size, 3), np.uint8)
+    parts = []
+    for scene, (x0, y0, x1, y1) in zip(scenes, [(0, 0, x, y), (x, 0, size, y), (0, y, x, size), (x, y, size, size)], strict=True):
+        tile = place(scene, max(x1 - x0, y1 - y0), rng)
+        canvas[y0:y1, x0:x1] = tile.image[: y1 - y0, : x1 - x0]
+        shift = np.array([x0, y0], np.float32)
+        cut = np.minimum(tile.boxes, np.array([x1 - x0, y1 - y0] * 2, np.float32))
+        seen = (cut[:, 2:] - cut[:, :2]).clip(0).prod(1) / np.maximum((tile.boxes[:, 2:] - tile.boxes[:, :2]).prod(1), 1e-6)
+        kinds = np.where(seen < VISIBLE, IGNORE, tile.kinds)
+        keep = (cut[:, 2:] - cut[:, :2] > 1).all(1)
+        parts.append((np.c_[cut[:, :2] + shift, cut[:, 2:] + shift][keep], kinds[keep], (tile.landmarks + shift)[keep]))
+    boxes, kinds, points = (np.concatenate(v) for v in zip(*parts, strict=True))
+    return Sample(canvas, boxes.astype(np.float32), kinds, points.astype(np.float32))
+
+
+class Batches:
+    """An endless iterable of batches for `torch.utils.data.DataLoader` (batch_size=None).
+
+    sets: (weight, scenes) pairs. pixels: window area times batch, kept about constant over window sizes.
+    """
+
+    def __init__(self, sets: list[tuple[float, list[Scene]]], batch: int, seed: int) -> None:
+        self.sets, self.batch, self.seed = sets, batch, seed
+        self.weights = np.array([w for w, _ in sets]) / sum(w for w, _ in sets)
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        rng = np.random.default_rng(self.seed)
+        while True:
+            # Mostly 320, the size boards use; sometimes larger windows, so that faces of 400 pixels are seen too.
+            size = 320 if rng.random() < 0.8 else 480
+            yield [self.sample(size, rng) for _ in range(round(self.batch * (320 / size) ** 2))]
+
+    def scene(self, rng: np.random.Generator) -> Scene:
+        scenes = self.sets[rng.choice(len(self.sets), p=self.weights)][1]
+        return scenes[rng.integers(len(scenes))]
+
+    def sample(self, size: int, rng: np.random.Generator) -> Sample:
+        if rng.random() < 0.35:
+            made = mosaic([self.scene(rng) for _ in range(4)], size, rng)
+        else:
+            made = place(self.scene(rng), size, rng)
+        made.image = wear(made.image, rng)
+        return made

@@ -1,0 +1,128 @@
+"""Which cells answer for which face, and what their answers cost.
+
+Assignment is SimOTA ('YOLOX: Exceeding YOLO Series in 2021', 2107.08430), computed for all faces of a batch at once;
+the box loss is CIoU ('Distance-IoU Loss', 1911.08287); the cls target is the box's IoU, as in 'Generalized Focal
+Loss' (2006.04388), so that the score also ranks how well a box fits.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from export.detector_net import STRIDES
+
+CENTRE_RADIUS = 1.5  # strides; cells this near a face's centre may answer for it even outside a tiny box
+MOST_CELLS = 10  # cells that may answer for one face
+BOX_WEIGHT, LANDMARK_WEIGHT = 4.0, 1.0
+
+
+def grid(size: tuple[int, int], device: torch.device) -> Tensor:
+    """(cells, 3) x, y, stride of every cell's corner in pixels, for an input of (height, width)."""
+    parts = []
+    for s in STRIDES:
+        rows, columns = torch.meshgrid(
+            torch.arange(size[0] // s, device=device), torch.arange(size[1] // s, device=device), indexing="ij"
+        )
+        parts.append(torch.stack([columns.flatten() * s, rows.flatten() * s, torch.full((rows.numel(),), s, device=device)], 1))
+    return torch.cat(parts).float()
+
+
+def decode(raw: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+    """Raw answers (B, N, 16) -> boxes (B, N, 4) xyxy and landmarks (B, N, 5, 2) in pixels."""
+    corner, stride = cells[:, :2], cells[:, 2:]
+    centre = corner + raw[..., 2:4] * stride
+    half = raw[..., 4:6].clamp(max=6).exp() * stride / 2
+    points = corner[:, None] + raw[..., 6:16].unflatten(-1, (5, 2)) * stride[:, None]
+    return torch.cat([centre - half, centre + half], -1), points
+
+
+def pair_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of (..., 4) with (..., 4), broadcast."""
+    inter = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
+    area = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1)
+    return inter / (area - inter).clamp(min=1e-6)
+
+
+def ciou(a: Tensor, b: Tensor) -> Tensor:
+    """Complete IoU of matching rows, (n, 4) each -> (n,)."""
+    iou = pair_iou(a, b)
+    wa, ha, wb, hb = a[:, 2] - a[:, 0], a[:, 3] - a[:, 1], b[:, 2] - b[:, 0], b[:, 3] - b[:, 1]
+    hull = torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])
+    apart = ((a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) ** 2).sum(1) / 4
+    shape = 4 / torch.pi**2 * (torch.atan(wb / hb.clamp(min=1e-6)) - torch.atan(wa / ha.clamp(min=1e-6))) ** 2
+    with torch.no_grad():
+        weight = shape / (1 - iou + shape).clamp(min=1e-6)
+    return iou - apart / (hull**2).sum(1).clamp(min=1e-6) - weight * shape
+
+
+@torch.no_grad()
+def assign(raw: Tensor, boxes: Tensor, cells: Tensor, faces: Tensor, owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """SimOTA over a whole batch.
+
+    Args:
+        raw, boxes: (B, N, 16) answers and their decoded boxes. faces: (M, 4) of all pictures; owner: (M,) picture index.
+
+    Returns:
+        picture index, cell index and face index of every assigned cell, each (P,).
+    """
+    n = cells.shape[0]
+    centres = cells[:, :2] + cells[:, 2:] / 2  # (N, 2)
+    inside = ((centres >= faces[:, None, :2]) & (centres <= faces[:, None, 2:])).all(-1)  # (M, N)
+    middle = (faces[:, :2] + faces[:, 2:]) / 2
+    near = ((centres - middle[:, None]).abs() <= CENTRE_RADIUS * cells[:, 2:]).all(-1)
+    candidate = inside | near
+    iou = pair_iou(boxes[owner], faces[:, None]) * candidate  # (M, N)
+    score = (raw[..., 0].sigmoid() * raw[..., 1].sigmoid()).sqrt()[owner]  # (M, N)
+    cost = -score.clamp(min=1e-6).log() - 3 * iou.clamp(min=1e-6).log() + 1e3 * ~(inside & near) + 1e6 * ~candidate
+    k = iou.topk(min(MOST_CELLS, n), 1).values.sum(1).int().clamp(min=1)  # (M,)
+    lowest, index = cost.topk(min(MOST_CELLS, n), 1, largest=False)  # (M, 10), ascending
+    chosen = (torch.arange(index.shape[1]) < k[:, None]) & (lowest < 1e6)
+    face, slot = chosen.nonzero(as_tuple=True)
+    cell, price = index[face, slot], lowest[face, slot]
+    # A cell that several faces want goes to the one it costs least.
+    key = owner[face] * n + cell
+    cheapest = torch.full((int(raw.shape[0]) * n,), torch.inf).scatter_reduce(0, key, price, "amin")
+    won = price <= cheapest[key]
+    return owner[face][won], cell[won], face[won]
+
+
+def loss(
+    raw: Tensor, cells: Tensor, faces: Tensor, owner: Tensor, landmarks: Tensor, ignored: Tensor, ignored_owner: Tensor
+) -> dict[str, Tensor]:
+    """The parts of the loss, each divided by the number of assigned cells.
+
+    Args:
+        raw: (B, N, 16) float32. faces: (M, 4) xyxy pixels, owner (M,), landmarks (M, 5, 2) with NaN where unknown.
+        ignored: (K, 4) regions whose cells count neither way, ignored_owner (K,).
+    """
+    boxes, points = decode(raw, cells)
+    b, cell, face = assign(raw.detach(), boxes.detach(), cells, faces, owner)
+    count = max(1, len(b))
+    positive = torch.zeros(raw.shape[:2])
+    positive[b, cell] = 1.0
+    quality = torch.zeros(raw.shape[:2])
+    if len(b):
+        quality[b, cell] = pair_iou(boxes.detach()[b, cell], faces[face]).clamp(0, 1)
+    counted = torch.ones(raw.shape[:2])
+    if len(ignored):
+        centres = cells[:, :2] + cells[:, 2:] / 2
+        # A cell of a coarse map beside a small ignored face would answer for it too: take half a stride around.
+        reach = cells[:, 2:] / 2
+        hit = ((centres + reach >= ignored[:, None, :2]) & (centres - reach <= ignored[:, None, 2:])).all(-1)
+        blank = torch.zeros(raw.shape[:2]).index_put_((ignored_owner,), hit.float(), accumulate=True)
+        counted = ((blank == 0) | (positive > 0)).float()
+    # Focal weight on empty cells: nearly all are easy, the few that look like faces carry the lesson.
+    cls = F.binary_cross_entropy_with_logits(raw[..., 0], quality, reduction="none")
+    cls = cls * torch.where(positive > 0, 1.0, 0.75 * raw[..., 0].detach().sigmoid() ** 1.5) * counted
+    obj = F.binary_cross_entropy_with_logits(raw[..., 1], positive, reduction="none")
+    obj = obj * torch.where(positive > 0, 1.0, 0.75 * raw[..., 1].detach().sigmoid() ** 1.5) * counted
+    parts = {"cls": cls.sum() / count, "obj": obj.sum() / count, "box": raw.sum() * 0, "kps": raw.sum() * 0}
+    if len(b):
+        parts["box"] = BOX_WEIGHT * (1 - ciou(boxes[b, cell], faces[face])).sum() / count
+        known = landmarks[face].isfinite().all(-1).all(-1)
+        if known.any():
+            side = (faces[face][known][:, 2:] - faces[face][known][:, :2]).mean(1)[:, None, None]
+            off = (points[b, cell][known] - landmarks[face][known]) / side
+            parts["kps"] = LANDMARK_WEIGHT * F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05, reduction="sum") / 10 / count
+            parts["kps"] = parts["kps"] * 4
+    return parts
