@@ -4,7 +4,6 @@
 """
 
 import copy
-import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,16 @@ from export.detector_augment import Batches, Sample
 from export.detector_data import FACE, load_sets
 from export.detector_loss import grid, loss
 from export.detector_net import FaceNet
-from export.training import Budget, Curve, load_checkpoint, save_checkpoint, seed_everything, shared_data
-
-log = logging.getLogger(__name__)
+from export.training import (
+    Budget,
+    Curve,
+    cosine_rate,
+    follow,
+    load_checkpoint,
+    save_checkpoint,
+    seed_everything,
+    shared_data,
+)
 
 BATCH = 32  # windows of 320 px; fewer of larger ones
 PEAK_RATE = 3e-3  # AdamW on a batch-normalised net this small takes it; 1e-2 was unstable
@@ -44,25 +50,6 @@ def collate(samples: list[Sample]) -> dict[str, Tensor]:
     batch = {k: torch.from_numpy(np.concatenate(v)) for k, v in rows.items()}
     batch["images"] = torch.from_numpy(np.stack([s.image for s in samples]).transpose(0, 3, 1, 2).copy())
     return batch
-
-
-def rate(fraction: float) -> float:
-    """Learning rate at that share of the budget: linear warm-up, then a cosine down to 1 %."""
-    if fraction < WARMUP:
-        return PEAK_RATE * max(fraction / WARMUP, 0.02)
-    t = (fraction - WARMUP) / (1 - WARMUP)
-    return PEAK_RATE * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * t))))
-
-
-@torch.no_grad()
-def follow(average: FaceNet, net: FaceNet, step: int) -> None:
-    """Move the averaged weights towards the trained ones; faster in the first steps, when those are far off."""
-    decay = min(EMA_DECAY, (1 + step) / (20 + step))
-    for a, b in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
-        if a.dtype.is_floating_point:
-            a.lerp_(b, 1 - decay)
-        else:
-            a.copy_(b)
 
 
 def train(out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True) -> Path:
@@ -104,7 +91,7 @@ def train(out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bo
         while budget.fraction < 1:
             batch = next(batches)
             for group in optimizer.param_groups:
-                group["lr"] = rate(budget.fraction)
+                group["lr"] = cosine_rate(PEAK_RATE, WARMUP, budget.fraction)
             images = batch.pop("images").float().to(memory_format=torch.channels_last)
             # bfloat16 convolutions train 2.7 times faster than float32 on CPUs that have them; the loss stays float32.
             with torch.autocast("cpu", torch.bfloat16):
@@ -116,7 +103,7 @@ def train(out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bo
             total.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 10.0)
             optimizer.step()
-            follow(average, net, step)
+            follow(average, net, min(EMA_DECAY, (1 + step) / (20 + step)))
             step, since, seen = step + 1, since + 1, seen + len(images)
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach())

@@ -1,10 +1,12 @@
 """From scenes to a training batch: scale jitter, crop, drawn masks, mosaic, and the wear of real cameras."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from torch.utils.data import IterableDataset
 
 from export.detector_data import FACE, IGNORE, Array, Scene
 
@@ -174,7 +176,7 @@ def mosaic(scenes: list[Scene], size: int, rng: np.random.Generator) -> Sample:
     return Sample(canvas, boxes.astype(np.float32), kinds, points.astype(np.float32))
 
 
-class Batches:
+class Batches(IterableDataset[list[Sample]]):
     """An endless iterable of batches for `torch.utils.data.DataLoader` (batch_size=None).
 
     sets: (weight, scenes) pairs. pixels: window area times batch, kept about constant over window sizes.
@@ -184,7 +186,7 @@ class Batches:
         self.sets, self.batch, self.seed = sets, batch, seed
         self.weights = np.array([w for w, _ in sets]) / sum(w for w, _ in sets)
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[list[Sample]]:
         rng = np.random.default_rng(self.seed)
         while True:
             # Mostly 320, the size boards use; sometimes larger windows, so that faces of 400 pixels are seen too.

@@ -45,6 +45,24 @@ class Budget:
         return min(1.0, self.spent / self.seconds)
 
 
+def cosine_rate(peak: float, warmup: float, fraction: float) -> float:
+    """Learning rate at a share of the budget: linear warm-up over `warmup`, then a cosine down to 1 % of `peak`."""
+    if fraction < warmup:
+        return peak * max(fraction / warmup, 0.02)
+    t = (fraction - warmup) / (1 - warmup)
+    return peak * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * t))))
+
+
+@torch.no_grad()
+def follow(average: torch.nn.Module, net: torch.nn.Module, decay: float) -> None:
+    """Move averaged weights towards trained ones by 1 - decay; counters are copied."""
+    for a, b in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        if a.dtype.is_floating_point:
+            a.lerp_(b, 1 - decay)
+        else:
+            a.copy_(b)
+
+
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write atomically: a run stopped at any moment leaves the last whole checkpoint."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,179 @@
+"""Train the mask classifier from scratch: a thin ResNet on 112 px face crops, one process, resumable.
+
+    python -m export train-classifier --minutes 45 --out runs/classifier
+"""
+
+import copy
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+from torchvision.models.resnet import BasicBlock, conv1x1
+
+from edge_app.faces import to_network_input
+from export.classifier_augment import vary
+from export.classifier_data import INCORRECT, MASK, NO_MASK, Faces, load_faces
+from export.training import (
+    Budget,
+    Curve,
+    cosine_rate,
+    follow,
+    load_checkpoint,
+    save_checkpoint,
+    seed_everything,
+    shared_data,
+)
+
+LABELS = ["mask", "no_mask"]
+WIDTH = 32  # channels of the first stage; ResNet-18 has 64 and takes four times the arithmetic
+BATCH = 64
+PEAK_RATE = 2e-3  # AdamW; batch normalisation keeps a net this shallow stable
+WEIGHT_DECAY = 0.05
+WARMUP = 0.03
+EMA_DECAY = 0.999
+SMOOTHING = 0.02  # labels of web photos are not all true; it also keeps the logits where a temperature can mend them
+SHARES = {MASK: 0.46, NO_MASK: 0.42, INCORRECT: 0.12}  # of a batch, before masks are drawn on some bare faces
+CHECKPOINT_S = 120
+
+
+class MaskNet(nn.Module):
+    """torchvision's ResNet with basic blocks ('Deep Residual Learning', 1512.03385), thinner.
+
+    float32 (B, 3, S, S) RGB in -1..1 -> logits (B, 2) over mask, no_mask.
+    """
+
+    def __init__(self, width: int = WIDTH, depths: tuple[int, ...] = (2, 2, 2, 2)) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(True), nn.MaxPool2d(3, 2, 1)
+        )
+        blocks: list[nn.Module] = []
+        channels = width
+        for stage, depth in enumerate(depths):
+            out = width * 2**stage
+            for i in range(depth):
+                stride = 2 if stage and i == 0 else 1
+                down = nn.Sequential(conv1x1(channels, out, stride), nn.BatchNorm2d(out)) if channels != out else None
+                blocks.append(BasicBlock(channels, out, stride, down))
+                channels = out
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(channels, 2))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if isinstance(module, BasicBlock):
+                nn.init.zeros_(module.bn2.weight)  # each block starts as the identity, which speeds early training
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.blocks(self.stem(x)))
+        return logits
+
+
+class Batches(IterableDataset[tuple[Tensor, Tensor]]):
+    """Endless batches: float32 (B, 3, 112, 112) network input and int64 (B,) classes.
+
+    A class is drawn first, then its source evenly (square root of size), then a face: else the largest set's look
+    would stand for the class.
+    """
+
+    def __init__(self, faces: Faces, batch: int, seed: int) -> None:
+        self.faces, self.batch, self.seed = faces, batch, seed
+        self.kinds = [k for k in SHARES if (faces.kinds == k).any()]
+        self.groups = {
+            k: [np.flatnonzero((faces.kinds == k) & (faces.sources == s)) for s in np.unique(faces.sources[faces.kinds == k])]
+            for k in self.kinds
+        }
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        rng = np.random.default_rng(self.seed)
+        shares = np.array([SHARES[k] for k in self.kinds])
+        while True:
+            views = []
+            for kind in rng.choice(self.kinds, self.batch, p=shares / shares.sum()):
+                donor = self.faces[self.pick(MASK, rng)] if kind == NO_MASK and MASK in self.groups else None
+                views.append(vary(self.faces[self.pick(int(kind), rng)], donor, rng))
+            crops, targets = zip(*views, strict=True)
+            yield torch.from_numpy(to_network_input(np.stack(crops))), torch.tensor(targets)
+
+    def pick(self, kind: int, rng: np.random.Generator) -> int:
+        groups = self.groups[kind]
+        sizes = np.sqrt([len(g) for g in groups])
+        return int(rng.choice(groups[rng.choice(len(groups), p=sizes / sizes.sum())]))
+
+
+def train(
+    out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True, faces: Faces | None = None,
+    width: int = WIDTH,
+) -> Path:  # fmt: skip
+    """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
+
+    Args:
+        out: folder for checkpoint, crop cache and learning curve.
+        threads: CPU threads of the training step; one more process prepares batches.
+        resume: go on from a checkpoint in `out`; otherwise start anew.
+        faces: training faces; None: all sets of the shared data.
+    """
+    torch.set_num_threads(threads)
+    faces = faces or load_faces(shared_data(), out / "faces")
+    path, curve = out / "checkpoint.pt", Curve(out / "curve.csv")
+    state = load_checkpoint(path) if resume else None
+    seed_everything(seed)
+    width = state["width"] if state else width
+    net = MaskNet(width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(net)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
+    step, spent = 0, 0.0
+    if state:
+        net.load_state_dict(state["net"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent = state["step"], state["spent"]
+    budget = Budget(minutes, spent)
+    batches = iter(DataLoader(Batches(faces, BATCH, seed * 100_000 + step), None, num_workers=1, prefetch_factor=4))
+    loss_sum, right, since, saved = 0.0, 0.0, 0, time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        bar = progress.add_task("training", total=budget.seconds, completed=budget.spent, text="")
+        while budget.fraction < 1:
+            x, target = next(batches)
+            for group in optimizer.param_groups:
+                group["lr"] = cosine_rate(PEAK_RATE, WARMUP, budget.fraction)
+            # bfloat16 convolutions train 2 to 3 times faster than float32 on CPUs that have them.
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = net(x.to(memory_format=torch.channels_last))
+            loss = F.cross_entropy(logits.float(), target, label_smoothing=SMOOTHING)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+            optimizer.step()
+            follow(average, net, min(EMA_DECAY, (1 + step) / (20 + step)))
+            step, since = step + 1, since + 1
+            loss_sum += float(loss.detach())
+            right += float((logits.argmax(1) == target).float().mean())
+            progress.update(bar, completed=budget.spent, text=f"step {step} loss {float(loss.detach()):.3f}")
+            if time.monotonic() - saved > CHECKPOINT_S or budget.fraction >= 1:
+                curve.add(minutes=budget.spent / 60, step=step, loss=loss_sum / since, accuracy=right / since)
+                curve.plot(out / "curve.png")
+                save_checkpoint(
+                    path,
+                    {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
+                     "step": step, "spent": budget.spent, "width": width, "seed": seed, "minutes": minutes},
+                )  # fmt: skip
+                loss_sum, right, since, saved = 0.0, 0.0, 0, time.monotonic()
+    return path
+
+
+def load(checkpoint: Path) -> MaskNet:
+    """The averaged network of a checkpoint, in evaluation mode."""
+    state = load_checkpoint(checkpoint)
+    if state is None:
+        raise FileNotFoundError(f"{checkpoint}: no checkpoint; train first with `python -m export train-classifier`")
+    net = MaskNet(state["width"])
+    net.load_state_dict(state["average"])
+    return net.eval()
