@@ -1,0 +1,221 @@
+"""Reads a source in a thread of its own: takes a `SourceSpec`, gives `Frame`s to iterate over.
+
+A file hands over every frame in order, decoded a little ahead. A live source keeps only its newest frame, so that
+slow work never makes the picture old; it is opened again, for ever, when it is lost. OpenCV can hang in `open` or
+`read` when a camera goes away, therefore nothing here waits for such a thread: it is abandoned and replaced.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Self
+
+from edge_app.connection import POLL_S, Backoff, Connection, Mailbox
+from edge_app.errors import SourceError
+from edge_app.frames import Frame
+from edge_app.pictures import Picture
+from edge_app.settings import SourceSettings
+from edge_app.sources import Source, SourceInfo, SourceSpec, open_source
+
+log = logging.getLogger(__name__)
+
+GOOD_STRETCH_S = 10.0  # a connection that lasted this long was sound: the next reconnect starts without delay
+MAX_ABANDONED = 4  # hung threads at a time; each holds a decoder's memory
+_OPEN_GRACE_S = 5.0  # time beyond open_timeout_s in which a failed open may find out why
+
+
+class FrameReader:
+    """Iterates over the frames of a source. A context manager: entering opens the source.
+
+    Args:
+        spec: what to open.
+        settings: timeouts, reconnecting and `max_fps`.
+        opener: opens the source; another one may stand in for hardware.
+
+    Raises (on entering):
+        SourceError: the source cannot be opened. Later losses of a live source are reconnected instead, unless
+            `settings.reconnect` is off: then the iteration ends, or raises where the source failed or stalled.
+    """
+
+    def __init__(
+        self,
+        spec: SourceSpec,
+        settings: SourceSettings,
+        *,
+        opener: Callable[[SourceSpec, SourceSettings], Source] = open_source,
+    ) -> None:
+        self._spec, self._settings = spec, settings
+        self._opener = opener
+        self._mailbox = Mailbox()
+        self._stopping = threading.Event()
+        self._backoff = Backoff(settings.reconnect_min_s, settings.reconnect_max_s)
+        self._lock = threading.Lock()
+        self._current: Connection | None = None
+        self._abandoned: list[Connection] = []
+        self._supervisor: threading.Thread | None = None
+        self._info: SourceInfo | None = None
+        self._index = 0
+        self._due = -math.inf  # monotonic seconds from which the next live frame may be taken (max_fps)
+        self._started_at = 0.0  # wall time of media time 0
+        self._delivered = self._reconnects = 0
+
+    @property
+    def info(self) -> SourceInfo:
+        """What was opened first; only inside the context."""
+        if self._info is None:
+            raise RuntimeError("enter the FrameReader before asking for its info")
+        return self._info
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopping.is_set()
+
+    def stats(self) -> dict[str, int]:
+        """frames: handed out; dropped_frames: replaced by a newer one; reconnects: times the source came back."""
+        return {
+            "frames": self._delivered,
+            "dropped_frames": self._mailbox.replaced,
+            "reconnects": self._reconnects,
+        }
+
+    def __enter__(self) -> Self:
+        self._started_at = time.time()
+        first = self._connect()
+        try:
+            deadline = time.monotonic() + self._settings.open_timeout_s + _OPEN_GRACE_S
+            while not first.opened.wait(POLL_S):  # short waits, so that Ctrl-C is heard
+                if self._stopping.is_set():
+                    raise SourceError(f"{self._spec.display}: stopped before it opened")
+                if time.monotonic() > deadline:
+                    raise SourceError(f"{self._spec.display}: did not open within {self._settings.open_timeout_s:g} s")
+            if first.info is None:
+                raise first.error or SourceError(f"{self._spec.display}: cannot be opened")
+        except BaseException:
+            self.close()
+            raise
+        self._info = first.info
+        watch = self._watch_live if self._info.live else self._watch_file
+        self._supervisor = threading.Thread(target=watch, args=(first,), name="capture-watch", daemon=True)
+        self._supervisor.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        while (frame := self._mailbox.get()) is not None:
+            self._delivered += 1
+            yield frame
+
+    def stop(self) -> None:
+        """End the iteration now, frames not yet handed out included; from any thread or a signal handler."""
+        self._stopping.set()
+        self._mailbox.close(discard=True)
+
+    def close(self) -> None:
+        """Stop, and give the threads two seconds to let go of the source. One that hangs is left behind."""
+        self.stop()
+        connection = self._current
+        if connection is not None:
+            connection.abandoned = True
+        if self._supervisor is not None:
+            self._supervisor.join(2.0)
+        if connection is not None:
+            connection.thread.join(2.0)
+
+    def _connect(self) -> Connection:
+        self._current = Connection(lambda: self._opener(self._spec, self._settings), self._deliver)
+        return self._current
+
+    def _deliver(self, connection: Connection, image: Picture, media_time: float) -> None:
+        if self._stopping.is_set() or connection.info is None:
+            connection.abandoned = True
+            return
+        captured_at = time.monotonic()
+        if not connection.info.live:
+            frame = Frame(image, self._index, media_time, captured_at, self._started_at + media_time)
+            self._index += 1
+            self._mailbox.put(frame, newest_only=False)
+            return
+        with self._lock:  # an abandoned thread may wake up beside its successor
+            if connection.abandoned:
+                return
+            index, self._index = self._index, self._index + 1
+            if self._is_due(captured_at):
+                self._mailbox.put(Frame(image, index, captured_at, captured_at, time.time()), newest_only=True)
+
+    def _is_due(self, now: float) -> bool:
+        if self._settings.max_fps is None:
+            return True
+        if now < self._due:
+            return False
+        period = 1 / self._settings.max_fps
+        # From the time it was due, not from now: else 10 of 25 a second would become 8.3.
+        self._due = self._due + period if now - self._due < period else now + period
+        return True
+
+    def _watch_file(self, connection: Connection) -> None:
+        connection.ended.wait()
+        self._mailbox.close(connection.error)
+
+    def _watch_live(self, connection: Connection) -> None:
+        lost_at, attempts = 0.0, 0
+        while True:
+            reason = self._wait_until_lost(connection, reopening=attempts > 0, lost_at=lost_at, attempts=attempts)
+            if reason is None:
+                return
+            if not self._settings.reconnect:
+                ended = connection.ended.is_set() and connection.error is None
+                self._mailbox.close(None if ended else SourceError(reason))
+                return
+            if connection.frames:  # it did work: this is a new loss
+                if connection.active_at - connection.opened_at >= GOOD_STRETCH_S:
+                    self._backoff.reset()
+                lost_at, attempts = connection.active_at, 0
+                log.warning("%s; reconnecting", reason)
+            else:
+                log.debug("%s", reason)
+            attempts += 1
+            self._abandon(connection)
+            if self._stopping.wait(self._backoff.next()) or not self._wait_for_room():
+                return
+            connection = self._connect()
+            if self._stopping.is_set():  # close() may not have seen this one
+                connection.abandoned = True
+                return
+
+    def _wait_until_lost(self, connection: Connection, reopening: bool, lost_at: float, attempts: int) -> str | None:
+        """Why the connection is no good any more; None when stopping."""
+        name, settings = self._spec.display, self._settings
+        while not self._stopping.is_set():
+            if connection.ended.wait(POLL_S):
+                return str(connection.error) if connection.error else f"{name}: the stream ended"
+            if reopening and connection.frames:
+                reopening = False
+                self._reconnects += 1
+                log.warning("%s: back after %.1f s (attempt %d)", name, time.monotonic() - lost_at, attempts)
+            silent = time.monotonic() - connection.active_at
+            if connection.info is None and silent > settings.open_timeout_s + _OPEN_GRACE_S:
+                return f"{name}: did not open within {settings.open_timeout_s:g} s"
+            if connection.info is not None and silent > settings.stall_timeout_s:
+                return f"{name}: no frame for {settings.stall_timeout_s:g} s"
+        return None
+
+    def _abandon(self, connection: Connection) -> None:
+        with self._lock:
+            connection.abandoned = True
+        self._abandoned = [c for c in (*self._abandoned, connection) if c.thread.is_alive()]
+
+    def _wait_for_room(self) -> bool:
+        """Hold reconnecting while too many abandoned threads still hang; False when stopping."""
+        told = False
+        while len(self._abandoned) >= MAX_ABANDONED:
+            if not told:
+                log.warning("%s: %d reads hang; waiting for one to return", self._spec.display, len(self._abandoned))
+                told = True
+            if self._stopping.wait(1.0):
+                return False
+            self._abandoned = [c for c in self._abandoned if c.thread.is_alive()]
+        return True

@@ -1,0 +1,99 @@
+"""Events as JSON Lines: takes results, appends one whole line for each of their events."""
+
+import os
+import stat
+from collections import deque
+from pathlib import Path
+
+from edge_app.errors import SinkError
+from edge_app.events import Event
+from edge_app.frames import FrameResult
+
+_KEEP = 10_000  # events held back while the disk is full; about 5 MB
+
+
+class JsonlSink:
+    """Appends events to a file. A line is one system call, so a killed program leaves it whole or absent.
+
+    Events that cannot be written are held and written later, in order; `lost` counts those given up.
+
+    Raises:
+        SinkError: the file cannot be opened for appending.
+    """
+
+    name = "events"
+    retry_s = 0.0  # a write that fails costs nothing, and the events must be taken in
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pending: deque[bytes] = deque()
+        self.lost = 0
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise SinkError(f"{path}: events cannot be written here ({error.strerror})") from None
+        self._regular = stat.S_ISREG(os.fstat(self._file).st_mode)
+        self._torn = self._ends_torn()
+
+    def write(self, result: FrameResult) -> None:
+        """Append the result's events and those held back.
+
+        Raises:
+            SinkError: some are held back; the next call tries again.
+        """
+        self.append(result.events)
+
+    def append(self, events: list[Event]) -> None:
+        """As `write`, for events that belong to no frame, such as the last ones of a run."""
+        self._pending.extend(event.to_json().encode() + b"\n" for event in events)
+        while len(self._pending) > _KEEP:
+            self._pending.popleft()
+            self.lost += 1
+        while self._pending:
+            self._write_line(self._pending[0])
+            self._pending.popleft()
+
+    def close(self) -> None:
+        if self._file < 0:
+            return
+        try:
+            self.append([])
+        except SinkError as error:
+            self.lost += len(self._pending)
+            raise SinkError(f"{error}; {self.lost} events are lost") from None
+        finally:
+            self._pending.clear()
+            os.close(self._file)
+            self._file = -1
+
+    def _write_line(self, line: bytes) -> None:
+        if self._file < 0:
+            raise SinkError(f"{self._path}: the events file is closed")
+        data = b"\n" + line if self._torn else line
+        try:
+            before = os.fstat(self._file).st_size
+            written = os.write(self._file, data)
+        except OSError as error:
+            raise SinkError(f"{self._path}: events cannot be written ({error.strerror})") from None
+        if written == len(data):
+            self._torn = False
+            return
+        # The disk became full within the line: take the part back, or else begin the next on a fresh line.
+        try:
+            if not self._regular:
+                raise OSError
+            os.ftruncate(self._file, before)
+        except OSError:
+            self._torn = True
+        raise SinkError(f"{self._path}: events cannot be written (only part of a line fitted)")
+
+    def _ends_torn(self) -> bool:
+        """Whether the file's last line has no end, as another program or a lost disk may leave it."""
+        try:
+            with self._path.open("rb") as file:
+                if not self._regular or file.seek(0, os.SEEK_END) == 0:
+                    return False
+                file.seek(-1, os.SEEK_END)
+                return file.read(1) != b"\n"
+        except OSError:
+            return False

@@ -1,0 +1,85 @@
+"""What a run came to: takes results, counts frames, persons and verdicts; may write them to a JSON file."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from edge_app.errors import SinkError
+from edge_app.events import Event
+from edge_app.frames import FrameResult
+from edge_app.verdicts import Label
+
+
+class SummarySink:
+    """Counts a run. Each person counts once, under the last label told of them.
+
+    Args:
+        path: JSON file that `close` writes; None: none.
+
+    Raises:
+        SinkError: the file cannot be written there.
+    """
+
+    name = "summary"
+    retry_s = 0.0
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self.extra: dict[str, Any] = {}
+        self.frames = self.faces = self.events = 0
+        self._labels: dict[str, Label] = {}
+        self._first_time: float | None = None
+        self._last_time = 0.0
+        if path is not None:
+            try:
+                with path.open("ab"):
+                    pass
+            except OSError as error:
+                raise SinkError(f"{path}: the summary cannot be written here ({error.strerror})") from None
+
+    def write(self, result: FrameResult) -> None:
+        self.frames += 1
+        self.faces += len(result.detections)
+        self._last_time = result.frame.time
+        if self._first_time is None:
+            self._first_time = result.frame.time
+        self.count(result.events)
+
+    def count(self, events: list[Event]) -> None:
+        """Take in events that belong to no frame, such as the last ones of a run."""
+        self.events += len(events)
+        for event in events:
+            self._labels[event.id] = event.label
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counts, then `extra`: whatever else the run wants to tell."""
+        told = list(self._labels.values())
+        return {
+            "frames": self.frames,
+            "media_seconds": round(self._last_time - (self._first_time or 0.0), 3),
+            "faces": self.faces,
+            "persons": len(told),
+            "verdicts": {label: told.count(label) for label in ("mask", "no_mask", "unsure")},
+            "events": self.events,
+            **self.extra,
+        }
+
+    def close(self) -> None:
+        """Write the file, whole or not at all.
+
+        Raises:
+            SinkError: it cannot be written.
+        """
+        if self._path is None:
+            return
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        part = self._path.with_name(self._path.name + ".part")
+        try:
+            if self._path.is_file():
+                part.write_text(text, encoding="utf-8")
+                os.replace(part, self._path)  # noqa: PTH105
+            else:  # /dev/stdout and the like cannot be replaced
+                self._path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise SinkError(f"{self._path}: the summary cannot be written ({error.strerror})") from None
