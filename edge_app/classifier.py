@@ -1,0 +1,59 @@
+"""Faces in, mask probabilities out: writes `class_id` and `data["mask_probability"]` into the detections."""
+
+import numpy as np
+import numpy.typing as npt
+import supervision as sv
+
+from edge_app.errors import ModelError
+from edge_app.faces import crop_faces, to_network_input
+from edge_app.models import Model, models_dir
+from edge_app.settings import ClassifierSettings
+
+MASK, NO_MASK = 0, 1  # class ids
+
+
+class MaskClassifier:
+    """The mask classifier under ONNX Runtime.
+
+    mask_threshold, no_mask_threshold: bounds of the unsure band on the mask probability, from the manifest.
+
+    Raises:
+        ModelError: a model that is missing, altered, of another task or with other tensors, or no such provider.
+    """
+
+    def __init__(self, settings: ClassifierSettings) -> None:
+        model = Model(settings.model or models_dir() / "mask_classifier")
+        manifest = model.manifest
+        if manifest.task != "mask_classification" or manifest.labels != ["mask", "no_mask"]:
+            raise ModelError(
+                f"{model.folder}: a {manifest.task} model with labels {manifest.labels}; "
+                "classifier.model needs mask_classification with labels mask, no_mask"
+            )
+        for name in ("mask", "no_mask"):
+            if name not in manifest.thresholds:
+                raise ModelError(f"{model.folder}: the manifest has no {name!r} threshold; export the model again")
+        self.mask_threshold = manifest.thresholds["mask"]
+        self.no_mask_threshold = manifest.thresholds["no_mask"]
+        self._temperature = manifest.temperature
+        self._input = manifest.input.name
+        self._size = int(manifest.input.shape[-1])
+        self._session = model.session(settings.precision, settings.threads, settings.provider)
+        try:
+            self.probabilities(np.zeros((1, self._size, self._size, 3), np.uint8))
+        except Exception as error:  # onnxruntime raises many unrelated types for a graph it cannot run
+            first = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
+            raise ModelError(f"{model.folder}: onnxruntime cannot run this classifier ({first})") from None
+
+    def probabilities(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """uint8 (n, S, S, 3) BGR crops -> mask probability float32 (n,): softmax of logits / temperature."""
+        if len(crops) == 0:
+            return np.zeros(0, np.float32)
+        logits = self._session.run(None, {self._input: to_network_input(crops)})[0] / self._temperature
+        odds = logits[:, NO_MASK] - logits[:, MASK]
+        return np.asarray(1 / (1 + np.exp(np.clip(odds, -60, 60))), np.float32)
+
+    def classify(self, image: npt.NDArray[np.uint8], detections: sv.Detections) -> None:
+        """Classify every face of a uint8 (H, W, 3) BGR image; fills the detections in place."""
+        probability = self.probabilities(crop_faces(image, detections.xyxy, self._size))
+        detections.data["mask_probability"] = probability
+        detections.class_id = np.where(probability >= 0.5, MASK, NO_MASK)

@@ -1,0 +1,157 @@
+"""Frame in, faces out: `open_detector(settings).detect(image)` gives `sv.Detections` in pixels of the image.
+
+The network has the tensor contract of `cv2.FaceDetectorYN` ('YuNet: A Tiny Millisecond-level Face Detector', Machine
+Intelligence Research, 2023). Two engines run the same file with the same decoding: OpenCV's, and ONNX Runtime.
+"""
+
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import supervision as sv
+
+from edge_app.errors import ModelError
+from edge_app.models import Manifest, Model, models_dir
+from edge_app.settings import DetectorSettings
+
+Image = npt.NDArray[np.uint8]
+Rows = npt.NDArray[np.float32]  # (n, 15): x, y, w, h, five landmarks x y, score; OpenCV's own layout
+
+STRIDES = (8, 16, 32)
+MOST_CANDIDATES = 5000  # boxes that enter the overlap test; only crowds of noise reach it
+
+
+class Engine(Protocol):
+    def __call__(self, image: Image) -> Rows:
+        """uint8 (h, w, 3) BGR -> rows in pixels of that image."""
+        ...
+
+
+class OpenCvEngine:
+    """`cv2.FaceDetectorYN`."""
+
+    def __init__(self, model: Model, score: float, iou: float, threads: int) -> None:
+        cv2.setNumThreads(threads)
+        path = model.file("fp32")
+        try:
+            self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), score, iou, MOST_CANDIDATES)
+        except cv2.error as error:
+            raise ModelError(f"{path}: OpenCV cannot load it ({error.err}): restore the model folder") from None
+        self._size = (320, 320)
+
+    def __call__(self, image: Image) -> Rows:
+        size = (image.shape[1], image.shape[0])
+        if size != self._size:
+            self._net.setInputSize(size)
+            self._size = size
+        rows = self._net.detect(image)[1]
+        return np.zeros((0, 15), np.float32) if rows is None else np.asarray(rows, np.float32)
+
+
+class OnnxRuntimeEngine:
+    """The same file under ONNX Runtime, decoded as OpenCV's `face_detect.cpp` does."""
+
+    def __init__(self, model: Model, score: float, iou: float, threads: int) -> None:
+        self._session = model.session("fp32", threads)
+        self._input = model.manifest.input.name
+        self._outputs = [f"{head}_{s}" for head in ("cls", "obj", "bbox", "kps") for s in STRIDES]
+        self._score, self._iou = score, iou
+
+    def __call__(self, image: Image) -> Rows:
+        height, width = image.shape[:2]
+        padded = cv2.copyMakeBorder(image, 0, -height % 32, 0, -width % 32, cv2.BORDER_CONSTANT)
+        found = self._session.run(self._outputs, {self._input: cv2.dnn.blobFromImage(padded)})
+        parts = []
+        for level, stride in enumerate(STRIDES):
+            cls, obj, bbox, kps = (found[head * 3 + level][0] for head in range(4))
+            score = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
+            keep = np.flatnonzero(score >= self._score)
+            columns = padded.shape[1] // stride
+            corner = np.stack([keep % columns, keep // columns], 1).astype(np.float32)
+            size = np.exp(bbox[keep, 2:]) * stride
+            centre = (corner + bbox[keep, :2]) * stride
+            points = (kps[keep].reshape(-1, 5, 2) + corner[:, None]) * stride
+            parts.append(np.hstack([centre - size / 2, size, points.reshape(-1, 10), score[keep, None]]))
+        rows: Rows = np.concatenate(parts).astype(np.float32)
+        if len(rows) < 2:
+            return rows
+        # OpenCV compares boxes cut down to whole pixels; so do we, or the two engines would keep different ones.
+        boxes = rows[:, :4].astype(np.int32)
+        kept = cv2.dnn.NMSBoxes(boxes.tolist(), rows[:, 14].tolist(), self._score, self._iou, 1.0, MOST_CANDIDATES)
+        return rows[np.asarray(kept, np.int64).reshape(-1)]
+
+
+ENGINES = {"opencv": OpenCvEngine, "onnxruntime": OnnxRuntimeEngine}
+
+
+class FaceDetector:
+    """Finds faces at one input size.
+
+    Args:
+        engine: runs the network.
+        input_size: long side that a frame is scaled to, pixels; smaller frames are not enlarged.
+        min_face_px: faces narrower than this in the frame are dropped.
+    """
+
+    def __init__(self, engine: Engine, input_size: int, min_face_px: int) -> None:
+        self._engine, self._input_size, self._min_face_px = engine, input_size, min_face_px
+
+    def detect(self, image: Image) -> sv.Detections:
+        """uint8 (H, W, 3) BGR -> detections, best score first.
+
+        Returns:
+            xyxy float32 (n, 4) pixels inside the image, confidence float32 (n,), class_id int (n,) all -1 until
+            classified, data["landmarks"] float32 (n, 5, 2) pixels: right eye, left eye, nose tip, right and left
+            mouth corner. Without faces the columns are the same, with n = 0.
+        """
+        height, width = image.shape[:2]
+        scale = min(1.0, self._input_size / max(height, width))
+        small = image
+        if scale < 1:
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        rows = self._engine(small)
+        rows = rows[np.isfinite(rows).all(1)]
+        ratio = np.array([width / small.shape[1], height / small.shape[0]], np.float32)
+        xyxy = np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]]) * np.tile(ratio, 2)
+        xyxy = np.clip(xyxy, 0, [width, height, width, height]).astype(np.float32)
+        big = (xyxy[:, 2] - xyxy[:, 0] >= self._min_face_px) & (xyxy[:, 3] > xyxy[:, 1])
+        order = np.flatnonzero(big)[np.argsort(-rows[big, 14], kind="stable")]
+        landmarks = rows[:, 4:14].reshape(-1, 5, 2) * ratio
+        return sv.Detections(
+            xyxy=xyxy[order],
+            confidence=rows[order, 14],
+            class_id=np.full(len(order), -1),
+            data={"landmarks": landmarks[order].astype(np.float32)},
+        )
+
+
+def score_threshold(manifest: Manifest, input_size: int) -> float:
+    """The manifest's threshold for the input size it was measured at that is nearest in ratio (`score@320`, …)."""
+    measured = {int(k.removeprefix("score@")): v for k, v in manifest.thresholds.items() if k.startswith("score@")}
+    if not measured:
+        raise ModelError(f"{manifest.name}: the manifest has no `score@SIZE` threshold; set detector.score_threshold")
+    return measured[min(measured, key=lambda size: abs(np.log(size / input_size)))]
+
+
+def open_detector(settings: DetectorSettings) -> FaceDetector:
+    """Open the detector model and run it once, so that the first frame does not pay for the start.
+
+    Raises:
+        ModelError: a model that is missing, altered, of another task, or that the engine cannot run.
+    """
+    model = Model(settings.model or models_dir() / "face_detector")
+    if model.manifest.task != "face_detection":
+        raise ModelError(f"{model.folder}: a {model.manifest.task} model; detector.model needs face_detection")
+    score = settings.score_threshold
+    if score is None:
+        score = score_threshold(model.manifest, settings.input_size)
+    engine = ENGINES[settings.engine](model, score, settings.iou_threshold, settings.threads)
+    detector = FaceDetector(engine, settings.input_size, settings.min_face_px)
+    try:
+        detector.detect(np.zeros((settings.input_size, settings.input_size, 3), np.uint8))
+    except Exception as error:  # OpenCV and onnxruntime raise many unrelated types for a graph they cannot run
+        first = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
+        raise ModelError(f"{model.folder}: {settings.engine} cannot run this detector ({first})") from None
+    return detector

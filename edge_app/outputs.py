@@ -1,0 +1,83 @@
+"""The sinks of one run, opened together, fed together, closed together. One that fails does not disturb the others."""
+
+import contextlib
+from typing import Any, Self
+
+from edge_app.errors import SinkError
+from edge_app.events import Event
+from edge_app.frames import FrameResult
+from edge_app.settings import OutputSettings
+from edge_app.sinks import IsolatedSink
+from edge_app.sinks.jsonl import JsonlSink
+from edge_app.sinks.summary import SummarySink
+from edge_app.sinks.video import VideoSink
+from edge_app.sinks.window import WindowSink
+from edge_app.sources import SourceInfo
+
+
+class Outputs:
+    """A context manager. tally: what has been counted so far; paths: kind -> path or None.
+
+    Raises (on construction):
+        UsageError, SinkError: an output that cannot work at all; those opened before it are closed again.
+    """
+
+    def __init__(self, settings: OutputSettings, info: SourceInfo) -> None:
+        self.paths = {
+            kind: str(path) if path else None
+            for kind, path in (("video", settings.video), ("events", settings.events), ("summary", settings.summary))
+        }
+        self.tally = SummarySink(settings.summary)
+        self._sinks: list[IsolatedSink] = []
+        self._events: JsonlSink | None = None
+        self._window: WindowSink | None = None
+        try:
+            if settings.events:
+                self._events = JsonlSink(settings.events)
+                self._sinks.append(IsolatedSink(self._events))
+            if settings.video:
+                self._sinks.append(IsolatedSink(VideoSink(settings.video, info.fps)))
+            if settings.show:
+                self._window = WindowSink()
+                self._sinks.append(IsolatedSink(self._window))
+        except Exception:
+            self.close()
+            raise
+
+    @property
+    def closed_by_user(self) -> bool:
+        return self._window is not None and self._window.closed_by_user
+
+    @property
+    def errors(self) -> int:
+        """Failed writes of all sinks."""
+        return sum(sink.errors for sink in self._sinks)
+
+    def write(self, result: FrameResult) -> None:
+        self.tally.write(result)
+        for sink in self._sinks:
+            sink.write(result)
+
+    def write_events(self, events: list[Event]) -> None:
+        """Events that belong to no frame: the ends of those still in view when a run stops."""
+        self.tally.count(events)
+        if self._events:
+            with contextlib.suppress(SinkError):  # they are held, and closing tries once more and reports
+                self._events.append(events)
+
+    def write_summary(self, facts: dict[str, Any]) -> None:
+        """Write the summary file, if one is wanted."""
+        self.tally.extra = facts
+        self.tally.close()
+
+    def close(self) -> None:
+        for sink in self._sinks:
+            sink.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+

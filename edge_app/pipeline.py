@@ -1,0 +1,239 @@
+"""The life of a frame, top to bottom: read | detect | classify, track, vote, tell | draw and write.
+
+The bars are thread boundaries with bounded hand-over in order. OpenCV and ONNX Runtime release the GIL, so plain
+threads run side by side. A file gives the same results as one frame at a time would; a live source keeps only its
+newest frame until the detector is free.
+"""
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any, TypeVar
+
+from edge_app.capture import FrameReader
+from edge_app.classifier import MaskClassifier
+from edge_app.detector import open_detector
+from edge_app.events import Event, Lifecycle
+from edge_app.frames import Frame, FrameResult
+from edge_app.metrics import Metrics, timed
+from edge_app.settings import Settings
+from edge_app.outputs import Outputs
+from edge_app.sources import parse_source
+from edge_app.tracking import FaceTracker
+from edge_app.verdicts import VerdictBoard
+
+_POLL_S = 0.2
+_END = object()
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Judge:
+    """The models and the memory of who is in view. `detect` keeps no state between frames, `judge` does.
+
+    Raises:
+        ModelError: a model that cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._detector = open_detector(settings.detector)
+        self._classifier = MaskClassifier(settings.classifier)
+        self._tracker = FaceTracker(settings.tracker)
+        high, low = settings.verdict.mask_threshold, settings.verdict.no_mask_threshold
+        self._board = VerdictBoard(
+            settings.verdict,
+            mask_threshold=self._classifier.mask_threshold if high is None else high,
+            no_mask_threshold=self._classifier.no_mask_threshold if low is None else low,
+            forget_s=settings.tracker.lost_s,
+        )
+        self._lifecycle = Lifecycle(settings.source.camera, settings.tracker.lost_s)
+
+    def detect(self, frame: Frame) -> FrameResult:
+        """Find the faces of one frame."""
+        timings: dict[str, float] = {}
+        with timed(timings, "detect"):
+            detections = self._detector.detect(frame.image)
+        return FrameResult(frame, detections, timings=timings)
+
+    def judge(self, result: FrameResult) -> FrameResult:
+        """Classify the faces, join them to persons, vote, and tell what changed. Frames must come in order."""
+        with timed(result.timings, "classify"):
+            self._classifier.classify(result.frame.image, result.detections)
+        with timed(result.timings, "track"):
+            result.detections = self._tracker.update(result.detections, result.frame.time)
+        with timed(result.timings, "decide"):
+            result.verdicts = self._board.update(result.detections, result.frame.time)
+            result.events = self._lifecycle.update(result)
+        return result
+
+    def close(self) -> list[Event]:
+        """The `end` events of everyone still in view."""
+        return self._lifecycle.close()
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands. total: frames of a file, None for a live source. verdicts: persons by latest label."""
+
+    frames: int = 0
+    total: int | None = None
+    fps: float = 0.0
+    persons: int = 0
+    verdicts: dict[str, int] = field(default_factory=dict)
+    frame_age_ms: float = 0.0
+    dropped_frames: int = 0
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did. timings: stage -> median_ms and p95_ms; outputs: kind -> path or None."""
+
+    source: str
+    frames: int
+    seconds: float
+    fps: float
+    persons: int
+    verdicts: dict[str, int]
+    events: int
+    dropped_frames: int
+    reconnects: int
+    sink_errors: int
+    timings: dict[str, dict[str, float]]
+    outputs: dict[str, str | None]
+    interrupted: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def run(
+    settings: Settings,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Summary:
+    """Watch a source to its end, or until `stop` is set; then frames already read are finished and files closed.
+
+    Raises:
+        UsageError, ModelError, SourceError, SinkError: before the first frame for whatever cannot be used; later only
+            SourceError, once everything judged so far has been written.
+    """
+    stop = stop or threading.Event()
+    judge, metrics, state = Judge(settings), Metrics(), Progress()
+    spec = parse_source(settings.source.uri)
+    moments: deque[float] = deque([time.monotonic()], maxlen=50)
+    with FrameReader(spec, settings.source) as reader, Outputs(settings.output, reader.info) as outputs:
+        state.total = _total(reader.info.frame_count, settings.max_frames)
+        metrics = Metrics()
+        try:
+            with _watching(stop, reader):
+                detected = ahead(judge.detect, islice(reader, settings.max_frames))
+                for result in ahead(judge.judge, detected):
+                    with timed(result.timings, "output"):
+                        outputs.write(result)
+                    for stage, milliseconds in result.timings.items():
+                        metrics.add(stage, milliseconds)
+                    moments.append(time.monotonic())
+                    state.frame_age_ms = (moments[-1] - result.frame.captured_at) * 1e3
+                    metrics.add("frame_age", state.frame_age_ms)
+                    if outputs.closed_by_user:
+                        break
+                    state.frames = outputs.tally.frames
+                    state.fps = (len(moments) - 1) / max(1e-6, moments[-1] - moments[0])
+                    state.verdicts = outputs.tally.verdicts
+                    state.persons = sum(state.verdicts.values())
+                    state.dropped_frames = reader.stats()["dropped_frames"]
+                    if on_progress:
+                        on_progress(state)
+        finally:
+            outputs.write_events(judge.close())
+            seconds, stats = metrics.seconds, reader.stats()
+    tally = outputs.tally
+    summary = Summary(
+        source=spec.display,
+        frames=tally.frames,
+        seconds=round(seconds, 3),
+        fps=round(tally.frames / seconds, 2) if seconds > 0 else 0.0,
+        persons=sum(tally.verdicts.values()),
+        verdicts=tally.verdicts,
+        events=tally.events,
+        dropped_frames=stats["dropped_frames"],
+        reconnects=stats["reconnects"],
+        sink_errors=outputs.errors,
+        timings=metrics.summary(),
+        outputs=outputs.paths,
+        interrupted=stop.is_set(),
+    )
+    outputs.write_summary(summary.to_dict())
+    return summary
+
+
+def _total(frame_count: int | None, max_frames: int | None) -> int | None:
+    if frame_count is None or max_frames is None:
+        return frame_count
+    return min(frame_count, max_frames)
+
+
+class _watching:
+    """While inside, a set `stop` event ends the reader; a signal handler cannot wake a thread that waits on a queue."""
+
+    def __init__(self, stop: threading.Event, reader: FrameReader) -> None:
+        self._stop, self._reader, self._done = stop, reader, threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="stop-watch", daemon=True)
+
+    def _watch(self) -> None:
+        while not self._done.wait(_POLL_S / 2):
+            if self._stop.is_set():
+                self._reader.stop()
+                return
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self._done.set()
+        self._thread.join(1.0)
+
+
+def ahead(work: Callable[[In], Out], items: Iterable[In], depth: int = 1) -> Iterator[Out]:
+    """`map(work, items)` run in a thread of its own, at most `depth` results ahead of whoever takes them.
+
+    Order is kept. An error in `items` or `work` is raised here after the results before it have been taken.
+    """
+    box: queue.Queue[Any] = queue.Queue(depth)
+    left = threading.Event()
+    error: list[BaseException] = []
+
+    def hand_over(item: object) -> None:
+        while not left.is_set():
+            try:
+                return box.put(item, timeout=_POLL_S)
+            except queue.Full:
+                continue
+
+    def feed() -> None:
+        try:
+            for item in items:
+                hand_over(work(item))
+                if left.is_set():
+                    break
+        except BaseException as caught:
+            error.append(caught)
+        finally:
+            if hasattr(items, "close"):
+                items.close()
+            hand_over(_END)
+
+    thread = threading.Thread(target=feed, name=getattr(work, "__name__", "stage"), daemon=True)
+    thread.start()
+    try:
+        while (made := box.get()) is not _END:
+            yield made
+        if error:
+            raise error[0]
+    finally:
+        left.set()

@@ -1,0 +1,193 @@
+"""Measure a face detector on a COCO file: recall by label and size at fixed false positives an image, and AP.
+
+A detection matches a labelled face at IoU >= 0.3, or when three quarters of it lie inside and it covers at least an
+eighth of the face: sets differ in what they box, some label the head. Detections on `iscrowd` annotations (faces the
+annotators left out) count neither way; nor do faces or detections under 16 px, measured at long side 640.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge_app.detector import Engine, OnnxRuntimeEngine, OpenCvEngine
+from edge_app.models import Model
+from export.detector_data import Array, iou
+
+RATES = (0.02, 0.05, 0.1)  # false positives an image
+LABELS = ("mask", "no_mask", "incorrect_mask")
+SMALLEST, LARGE, REFERENCE = 16.0, 48.0, 640.0  # pixels, at that long side
+LOWEST_SCORE = 0.02
+
+
+@dataclass(slots=True)
+class Picture:
+    """file, faces xyxy (n, 4) with their labels, ignored regions (k, 4)."""
+
+    file: Path
+    faces: Array
+    labels: list[str]
+    ignored: Array
+
+
+@dataclass(slots=True)
+class Result:
+    """scores: best score of each face, -1 where missed; labels, sizes ('M' or 'L') of the same faces; false: scores of
+    false positives, best first; milliseconds: detector time of each image."""
+
+    images: int
+    scores: Array
+    labels: list[str]
+    sizes: list[str]
+    false: Array
+    milliseconds: list[float] = field(default_factory=list)
+
+    def threshold(self, rate: float) -> float:
+        """Score above which at most `rate` false positives an image remain."""
+        at = int(rate * self.images)
+        return float(self.false[at]) if at < len(self.false) else LOWEST_SCORE
+
+    def recall(self, label: str, threshold: float, size: str = "ML") -> tuple[float, int]:
+        """Share of the label's faces with a score above the threshold, and how many faces there are."""
+        chosen = [s for s, c, z in zip(self.scores, self.labels, self.sizes, strict=True) if c == label and z in size]
+        return (float(np.mean(np.array(chosen) > threshold)) if chosen else float("nan")), len(chosen)
+
+    def average_precision(self) -> float:
+        found = self.scores[self.scores > 0]
+        score = np.r_[found, self.false]
+        order = np.argsort(-score, kind="stable")
+        hit = np.r_[np.ones(len(found)), np.zeros(len(self.false))][order].cumsum()
+        precision = np.maximum.accumulate((hit / np.arange(1, len(hit) + 1))[::-1])[::-1]
+        return float(np.sum(np.diff(np.r_[0, hit / max(1, len(self.scores))]) * precision))
+
+    def report(self) -> dict[str, Any]:
+        out: dict[str, Any] = {"images": self.images, "faces": len(self.scores), "AP": round(self.average_precision(), 4)}
+        if self.milliseconds:
+            out["ms"] = round(float(np.median(self.milliseconds)), 2)
+        for rate in RATES:
+            threshold = self.threshold(rate)
+            row: dict[str, Any] = {"threshold": round(threshold, 4)}
+            for label in LABELS:
+                for size, name in (("ML", label), ("M", f"{label} 16-48 px"), ("L", f"{label} 48 px up")):
+                    value, n = self.recall(label, threshold, size)
+                    if n:
+                        row[name] = {"recall": round(value, 4), "n": n}
+            out[f"at {rate} false positives an image"] = row
+        return out
+
+
+def read(coco: Path, images: Path) -> list[Picture]:
+    data = json.loads(coco.read_text(encoding="utf-8"))
+    names = {c["id"]: c["name"] for c in data["categories"]}
+    rows: dict[int, list[dict]] = {i["id"]: [] for i in data["images"]}
+    for note in data["annotations"]:
+        rows[note["image_id"]].append(note)
+
+    def boxes(notes: list[dict]) -> Array:
+        xywh = np.array([n["bbox"] for n in notes], np.float32).reshape(-1, 4)
+        return np.c_[xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]
+
+    pictures = []
+    for entry in data["images"]:
+        faces = [n for n in rows[entry["id"]] if not n.get("iscrowd")]
+        ignored = [n for n in rows[entry["id"]] if n.get("iscrowd")]
+        labels = [names[n["category_id"]] for n in faces]
+        pictures.append(Picture(images / entry["file_name"], boxes(faces), labels, boxes(ignored)))
+    return pictures
+
+
+def matches(detections: Array, boxes: Array) -> Array:
+    """bool (n, m): which detections count for which boxes, and the share of each detection inside, (n, m)."""
+    overlap = iou(detections, boxes)
+    area_d = np.maximum((detections[:, 2:] - detections[:, :2]).prod(1), 1e-6)[:, None]
+    area_b = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(1), 1e-6)[None]
+    inter = overlap * (area_d + area_b) / (1 + overlap)
+    return (overlap >= 0.3) | ((inter / area_d >= 0.75) & (area_d / area_b >= 0.125))
+
+
+def inside(detections: Array, boxes: Array) -> Array:
+    """float (n, m): share of each detection's area that lies inside each box."""
+    low, high = np.maximum(detections[:, None, :2], boxes[None, :, :2]), np.minimum(detections[:, None, 2:], boxes[None, :, 2:])
+    area = np.maximum((detections[:, 2:] - detections[:, :2]).prod(1), 1e-6)
+    return np.asarray(np.clip(high - low, 0, None).prod(2) / area[:, None])
+
+
+def evaluate(engine: Engine, pictures: list[Picture], long_side: int) -> Result:
+    """Run an engine (opened at `LOWEST_SCORE`) over all pictures, each scaled to `long_side` pixels."""
+    result = Result(len(pictures), np.zeros(0, np.float32), [], [], np.zeros(0, np.float32))
+    scores: list[float] = []
+    false: list[float] = []
+    for picture in pictures:
+        image = cv2.imread(str(picture.file))
+        height, width = image.shape[:2]
+        scale, reference = long_side / max(height, width), REFERENCE / max(height, width)
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        small = cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=how)
+        start = cv2.getTickCount()
+        rows = engine(small)
+        result.milliseconds.append((cv2.getTickCount() - start) / cv2.getTickFrequency() * 1e3)
+        rows = rows[np.argsort(-rows[:, 14], kind="stable")]
+        boxes = np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]]) / scale
+        hit, overlap = matches(boxes, picture.faces), iou(boxes, picture.faces)
+        excused = (matches(boxes, picture.ignored) | (inside(boxes, picture.ignored) > 0.6)).any(1)
+        best = np.full(len(picture.faces), -1.0)
+        for i, score in enumerate(rows[:, 14]):
+            free = np.flatnonzero(hit[i] & (best < 0))
+            if len(free):
+                best[free[overlap[i, free].argmax()]] = score
+            elif not hit[i].any() and not excused[i] and (boxes[i, 2] - boxes[i, 0]) * reference >= SMALLEST:
+                false.append(float(score))
+        wide = (picture.faces[:, 2] - picture.faces[:, 0]) * reference
+        for j in np.flatnonzero(wide >= SMALLEST):
+            scores.append(float(best[j]))
+            result.labels.append(picture.labels[j])
+            result.sizes.append("L" if wide[j] >= LARGE else "M")
+    result.scores = np.array(scores, np.float32)
+    result.false = np.sort(np.array(false, np.float32))[::-1]
+    return result
+
+
+def open_engine(model: Path, kind: str = "opencv", threads: int = 1) -> Engine:
+    """An engine at the lowest useful score, from a model folder or a bare ONNX file (OpenCV only)."""
+    if model.is_dir():
+        engine = OpenCvEngine if kind == "opencv" else OnnxRuntimeEngine
+        return engine(Model(model), LOWEST_SCORE, 0.3, threads)
+    return BareFile(model, threads)
+
+
+class BareFile:
+    """A peer's ONNX file of the same contract, without a manifest."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        cv2.setNumThreads(threads)
+        self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), LOWEST_SCORE, 0.3, 5000)
+
+    def __call__(self, image: Any) -> Array:
+        self._net.setInputSize((image.shape[1], image.shape[0]))
+        rows = self._net.detect(image)[1]
+        return np.zeros((0, 15), np.float32) if rows is None else np.asarray(rows, np.float32)
+
+
+def plot(results: dict[str, Result], png: Path) -> None:
+    """Recall of masked and bare faces over false positives an image, one line a detector and label."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6.4, 4.2))
+    colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    rates = np.geomspace(0.01, 1, 40)
+    for (name, result), colour in zip(results.items(), colours, strict=False):
+        for label, style in (("mask", "-"), ("no_mask", "--")):
+            recall = [result.recall(label, result.threshold(r))[0] for r in rates]
+            axis.plot(rates, recall, style, color=colour, label=f"{name}: {label}")
+    axis.set(xscale="log", xlabel="false positives an image", ylabel="recall", ylim=(0.3, 1))
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(png, dpi=90)
+    plt.close(figure)
