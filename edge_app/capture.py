@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 GOOD_STRETCH_S = 10.0  # a connection that lasted this long was sound: the next reconnect starts without delay
 MAX_ABANDONED = 4  # hung threads at a time; each holds a decoder's memory
+_JOIN_S = 2.0
 _OPEN_GRACE_S = 5.0  # time beyond open_timeout_s in which a failed open may find out why
 
 
@@ -115,15 +116,15 @@ class FrameReader:
         self._mailbox.close(discard=True)
 
     def close(self) -> None:
-        """Stop, and give the threads two seconds to let go of the source. One that hangs is left behind."""
+        """Stop, and give the threads a moment to let go of the source. One that hangs is left behind."""
         self.stop()
         connection = self._current
         if connection is not None:
             connection.abandoned = True
         if self._supervisor is not None:
-            self._supervisor.join(2.0)
+            self._supervisor.join(_JOIN_S)
         if connection is not None:
-            connection.thread.join(2.0)
+            connection.thread.join(_JOIN_S)
 
     def _connect(self) -> Connection:
         self._current = Connection(lambda: self._opener(self._spec, self._settings), self._deliver)
@@ -191,6 +192,8 @@ class FrameReader:
         name, settings = self._spec.display, self._settings
         while not self._stopping.is_set():
             if connection.ended.wait(POLL_S):
+                if self._stopping.is_set():
+                    return None
                 return str(connection.error) if connection.error else f"{name}: the stream ended"
             if reopening and connection.frames:
                 reopening = False

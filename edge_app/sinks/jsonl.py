@@ -29,7 +29,7 @@ class JsonlSink:
         self._pending: deque[bytes] = deque()
         self.lost = 0
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
             raise SinkError(f"{path}: events cannot be written here ({error.strerror})") from None
         self._regular = stat.S_ISREG(os.fstat(self._file).st_mode)
@@ -89,11 +89,13 @@ class JsonlSink:
 
     def _ends_torn(self) -> bool:
         """Whether the file's last line has no end, as another program or a lost disk may leave it."""
+        if not self._regular:
+            return False
         try:
             with self._path.open("rb") as file:
-                if not self._regular or file.seek(0, os.SEEK_END) == 0:
+                if file.seek(0, os.SEEK_END) == 0:
                     return False
                 file.seek(-1, os.SEEK_END)
                 return file.read(1) != b"\n"
-        except OSError:
+        except OSError:  # may be written but not read
             return False

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ class SummarySink:
         self._path = path
         self.extra: dict[str, Any] = {}
         self.frames = self.faces = self.events = 0
-        self._labels: dict[str, Label] = {}
+        self._verdicts: Counter[Label] = Counter()
+        self._open: dict[str, Label] = {}  # of stories not yet ended, so that memory does not grow with the day
         self._first_time: float | None = None
         self._last_time = 0.0
         if path is not None:
@@ -50,17 +52,31 @@ class SummarySink:
         """Take in events that belong to no frame, such as the last ones of a run."""
         self.events += len(events)
         for event in events:
-            self._labels[event.id] = event.label
+            before = self._open.pop(event.id, None)
+            if before is not None:
+                self._verdicts[before] -= 1
+            self._verdicts[event.label] += 1
+            if event.type != "end":
+                self._open[event.id] = event.label
+
+    @property
+    def persons(self) -> int:
+        return sum(self._verdicts.values())
+
+    @property
+    def verdicts(self) -> dict[Label, int]:
+        """How many persons were last told to be mask, no_mask or unsure."""
+        counts = self._verdicts
+        return {"mask": counts["mask"], "no_mask": counts["no_mask"], "unsure": counts["unsure"]}
 
     def to_dict(self) -> dict[str, Any]:
         """The counts, then `extra`: whatever else the run wants to tell."""
-        told = list(self._labels.values())
         return {
             "frames": self.frames,
             "media_seconds": round(self._last_time - (self._first_time or 0.0), 3),
             "faces": self.faces,
-            "persons": len(told),
-            "verdicts": {label: told.count(label) for label in ("mask", "no_mask", "unsure")},
+            "persons": self.persons,
+            "verdicts": self.verdicts,
             "events": self.events,
             **self.extra,
         }

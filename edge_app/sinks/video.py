@@ -94,6 +94,8 @@ class VideoSink:
         self._file = path if self._part == 1 else path.with_stem(f"{path.stem}-{self._part}")
         self._stream = None
         try:
+            with self._file.open("wb"):  # PyAV would only notice with the first frame
+                pass
             options = {"movflags": _MOVFLAGS, "flush_packets": "1"}
             return av.open(str(self._file), "w", format="mp4", options=options)
         except (av.error.FFmpegError, OSError) as error:

@@ -1,0 +1,251 @@
+"""Capture: files wait and lose nothing, live sources stay new, and nothing a source does can hang the reader.
+
+The sources are in memory here; real files and a real server are in tests/integration/test_capture.py.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from edge_app.capture import MAX_ABANDONED, FrameReader
+from edge_app.connection import Backoff
+from edge_app.errors import SourceError
+from edge_app.settings import SourceSettings
+from edge_app.sources import Source, SourceInfo, SourceSpec
+from tests.media import Pixels, grey
+
+LIVE = SourceSpec("stream", "rtsp://user:secret@host/1", "rtsp://***@host/1", live=True)
+FILE = SourceSpec("file", "a.mp4", "a.mp4", live=False)
+QUICK = SourceSettings(open_timeout_s=1, stall_timeout_s=0.5, reconnect_min_s=0.02, reconnect_max_s=0.05)
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("POLL_S", 0.02), ("_JOIN_S", 0.4), ("_OPEN_GRACE_S", 0.1)):
+        monkeypatch.setattr(f"edge_app.capture.{name}", seconds)
+
+
+class Scripted(Source):
+    """Gives numbered frames at a pace; then ends, fails or hangs."""
+
+    def __init__(
+        self, spec: SourceSpec, count: int, step_s: float = 0.0, then: Callable[[], object] = lambda: None
+    ) -> None:
+        self.info = SourceInfo(spec.display, spec.kind, spec.live, 64, 48, 25.0, None)
+        self._count, self._step_s, self._then = count, step_s, then
+        self.read_frames, self.closed = 0, False
+
+    def read(self) -> tuple[Pixels, float] | None:
+        time.sleep(self._step_s)
+        if self.read_frames == self._count:
+            self._then()
+            return None
+        self.read_frames += 1
+        return grey(self.read_frames % 256), (self.read_frames - 1) / 25
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def reader(spec: SourceSpec, *lives: Source | Exception, settings: SourceSettings = QUICK) -> FrameReader:
+    """A reader whose source has these lives one after another; the last one comes again and again."""
+    left = list(lives)
+
+    def opener(_spec: SourceSpec, _settings: SourceSettings) -> Source:
+        life = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(life, Exception):
+            raise life
+        return life
+
+    return FrameReader(spec, settings, opener=opener)
+
+
+def fail(error: Exception) -> Callable[[], None]:
+    def raises() -> None:
+        raise error
+
+    return raises
+
+
+def test_a_file_waits_for_slow_work_and_every_frame_comes_in_order() -> None:
+    source = Scripted(FILE, 30)
+    with reader(FILE, source) as frames:
+        got = []
+        for frame in frames:
+            time.sleep(0.002)
+            got.append(frame)
+            assert source.read_frames - len(got) <= 6  # decoded a little ahead, no more
+        assert frames.stats() == {"frames": 30, "dropped_frames": 0, "reconnects": 0}
+    assert [f.index for f in got] == list(range(30))
+    assert [int(f.image[0, 0, 0]) for f in got] == list(range(1, 31))
+    assert [f.time for f in got] == pytest.approx([i / 25 for i in range(30)])
+    assert [f.wall_time - got[0].wall_time for f in got] == pytest.approx([f.time for f in got], abs=1e-6)
+    assert abs(got[0].wall_time - time.time()) < 5
+    assert source.closed
+
+
+def test_an_error_in_a_file_is_raised_after_the_frames_before_it() -> None:
+    with reader(FILE, Scripted(FILE, 3, then=fail(SourceError("a.mp4: broken")))) as frames:
+        left = iter(frames)
+        assert [next(left).index for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(SourceError, match="broken"):
+            next(left)
+
+
+def test_a_live_source_keeps_the_newest_and_counts_the_others() -> None:
+    with reader(LIVE, Scripted(LIVE, 10_000, 0.005)) as frames:
+        ages, indices = [], []
+        for frame in frames:
+            ages.append(time.monotonic() - frame.captured_at)
+            indices.append(frame.index)
+            time.sleep(0.05)  # ten times slower than the camera
+            if len(indices) == 10:
+                break
+        stats = frames.stats()
+    assert np.median(ages) < 0.03
+    gaps = sum(after - before - 1 for before, after in pairwise(indices))
+    assert gaps > 20
+    assert gaps <= stats["dropped_frames"] <= gaps + indices[0] + 30
+
+
+def test_live_time_is_the_moment_of_capture() -> None:
+    with reader(LIVE, Scripted(LIVE, 10_000, 0.01)) as frames:
+        first = next(iter(frames))
+    assert first.time == first.captured_at == pytest.approx(time.monotonic(), abs=3)
+    assert first.wall_time == pytest.approx(time.time(), abs=3)
+
+
+def test_a_lower_rate_is_kept_on_average_and_is_no_drop() -> None:
+    settings = QUICK.model_copy(update={"max_fps": 40.0})
+    with reader(LIVE, Scripted(LIVE, 10_000, 0.004), settings=settings) as frames:
+        taken = [frame.captured_at for frame, _ in zip(frames, range(25), strict=False)]
+        assert frames.stats()["dropped_frames"] == 0
+    assert 24 / (taken[-1] - taken[0]) == pytest.approx(40, rel=0.15)
+
+
+def test_a_source_that_does_not_open_is_an_error_at_once() -> None:
+    with pytest.raises(SourceError, match="refused"), reader(LIVE, SourceError("refused")):
+        pass
+
+
+def test_a_source_that_hangs_while_opening_is_an_error_in_time() -> None:
+    forever = threading.Event()
+
+    def opener(_spec: SourceSpec, _settings: SourceSettings) -> Source:
+        forever.wait(30)
+        raise SourceError("too late")
+
+    start = time.monotonic()
+    try:
+        with pytest.raises(SourceError, match="did not open within 0") as caught:
+            FrameReader(LIVE, QUICK.model_copy(update={"open_timeout_s": 0.1}), opener=opener).__enter__()
+    finally:
+        forever.set()
+    assert time.monotonic() - start < 4
+    assert "secret" not in str(caught.value)
+
+
+def test_a_lost_source_comes_back_with_one_line_for_each_change(caplog: pytest.LogCaptureFixture) -> None:
+    refused = SourceError("rtsp://***@host/1: connection refused")
+    lives = (Scripted(LIVE, 5, 0.002), refused, refused, refused, Scripted(LIVE, 10_000, 0.002))
+    with caplog.at_level(logging.INFO), reader(LIVE, *lives) as frames:
+        indices = []
+        for frame in frames:
+            indices.append(frame.index)
+            if frames.stats()["reconnects"]:
+                break
+    assert indices == sorted(set(indices))
+    lost, back = (record.getMessage() for record in caplog.records)
+    assert lost == "rtsp://***@host/1: the stream ended; reconnecting"
+    assert back.startswith("rtsp://***@host/1: back after ")
+    assert "secret" not in caplog.text
+
+
+def test_a_stalled_source_is_abandoned_and_replaced_and_its_late_frame_ignored() -> None:
+    hang = threading.Event()
+    stalled = Scripted(LIVE, 3, 0.002, then=hang.wait)
+    with reader(LIVE, stalled, Scripted(LIVE, 10_000, 0.01)) as frames:
+        start = time.monotonic()
+        for _ in frames:
+            if frames.stats()["reconnects"]:
+                break
+        assert time.monotonic() - start < 3
+        hang.set()
+        indices = [frame.index for frame, _ in zip(frames, range(20), strict=False)]
+    assert indices == sorted(set(indices))
+    assert stalled.closed
+
+
+def test_hanging_threads_are_capped() -> None:
+    hang = threading.Event()
+    opened: list[Scripted] = []
+
+    def opener(spec: SourceSpec, _settings: SourceSettings) -> Source:
+        opened.append(Scripted(spec, 1, then=hang.wait))
+        return opened[-1]
+
+    settings = QUICK.model_copy(update={"stall_timeout_s": 0.05})
+    try:
+        with FrameReader(LIVE, settings, opener=opener) as frames:
+            threading.Timer(1.0, frames.stop).start()
+            for _ in frames:
+                pass
+            assert len(opened) == MAX_ABANDONED
+    finally:
+        hang.set()
+
+
+@pytest.mark.parametrize(
+    ("life", "raises"),
+    [(Scripted(LIVE, 3), False), (Scripted(LIVE, 3, then=fail(SourceError("cable out"))), True)],
+    ids=["ends", "fails"],
+)
+def test_without_reconnecting_a_lost_source_ends_the_run(life: Scripted, raises: bool) -> None:
+    with reader(LIVE, life, settings=QUICK.model_copy(update={"reconnect": False})) as frames:
+        if raises:
+            with pytest.raises(SourceError, match="cable out"):
+                list(frames)
+        else:
+            list(frames)
+
+
+@pytest.mark.parametrize("spec", [LIVE, FILE], ids=["live", "file"])
+def test_stop_ends_the_iteration_at_once_from_another_thread(spec: SourceSpec) -> None:
+    hang = threading.Event()
+    with reader(spec, Scripted(spec, 2, then=hang.wait)) as frames:
+        threading.Timer(0.2, frames.stop).start()
+        start = time.monotonic()
+        list(frames)
+        assert time.monotonic() - start < 1
+        hang.set()
+
+
+def test_closing_does_not_wait_for_a_thread_that_hangs() -> None:
+    hang = threading.Event()
+    start = time.monotonic()
+    with reader(LIVE, Scripted(LIVE, 1, then=hang.wait)) as frames:
+        next(iter(frames))
+    assert time.monotonic() - start < 4
+    hang.set()
+
+
+def test_leaving_early_ends_the_threads() -> None:
+    for spec in (FILE, LIVE) * 3:
+        with reader(spec, Scripted(spec, 10_000, 0.001)) as frames:
+            next(iter(frames))
+            mine = [thread for thread in threading.enumerate() if thread.name.startswith("capture")]
+        assert not any(thread.is_alive() for thread in mine)
+
+
+def test_waits_double_up_to_the_longest_and_start_anew() -> None:
+    waits = Backoff(0.5, 3.0, chance=lambda: 0.0)
+    assert [waits.next() for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
+    waits.reset()
+    assert waits.next() == 0.5
+    jittered = Backoff(1.0, 1.0)
+    assert all(0.8 <= jittered.next() <= 1.0 for _ in range(50))

@@ -1,0 +1,35 @@
+"""The demo film: the same every time, a face that moves and grows, a mask for part of it."""
+
+import numpy as np
+
+from edge_app import demo
+from edge_app.settings import SourceSettings
+from edge_app.sources import open_source, parse_source
+from tests.media import Pixels
+
+
+def test_the_film_is_the_same_every_time(astronaut: Pixels) -> None:
+    first, second = demo.DemoSource(), demo.DemoSource()
+    for _ in range(3):
+        (a, time_a), (b, time_b) = first.read() or (astronaut, 0), second.read() or (astronaut, 0)
+        assert np.array_equal(a, b)
+        assert time_a == time_b
+
+
+def test_it_is_like_a_file_of_20_seconds(astronaut: Pixels) -> None:
+    with open_source(parse_source("demo"), SourceSettings()) as source:
+        info = source.info
+        image, time = source.read() or (astronaut, 1.0)
+        assert (info.live, info.width, info.height, info.fps, info.frame_count) == (False, 1280, 720, 25.0, 500)
+        assert (image.shape, image.dtype, time) == ((720, 1280, 3), np.uint8, 0.0)
+        source.close()
+        assert source.read() is None
+
+
+def test_the_mask_covers_nose_to_chin_and_not_the_eyes(astronaut: Pixels) -> None:
+    bare, masked = demo.portrait(masked=False), demo.portrait(masked=True)
+    changed = np.abs(bare.astype(int) - masked).sum(axis=2) > 30
+    assert changed[120:175, 140:190].mean() > 0.95
+    assert not changed[70:98].any()
+    assert not changed[190:].any()
+    assert np.array_equal(demo.draw_mask(bare), masked)
