@@ -104,7 +104,13 @@ def open_stream(spec: SourceSpec, settings: SourceSettings) -> Source:
         cv2.CAP_PROP_N_THREADS: 1,  # several decoder threads would hold back as many frames
     }
     capture = cv2.VideoCapture(spec.uri, cv2.CAP_FFMPEG, [v for pair in parameters.items() for v in pair])
-    return _CaptureSource(capture, spec, lambda: why_unreadable(spec.uri, min(3.0, settings.open_timeout_s), options))
+
+    def why() -> str:
+        if time.monotonic() >= deadline - 0.1:
+            return f"connected, but no video within {settings.open_timeout_s:g} s"
+        return why_unreadable(spec.uri, min(3.0, settings.open_timeout_s), options)
+
+    return _CaptureSource(capture, spec, why)
 
 
 def open_camera(spec: SourceSpec, settings: SourceSettings) -> Source:

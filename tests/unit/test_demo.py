@@ -1,6 +1,7 @@
 """The demo film: the same every time, a face that moves and grows, a mask for part of it."""
 
 import numpy as np
+import pytest
 
 from edge_app import demo
 from edge_app.settings import SourceSettings
@@ -33,3 +34,13 @@ def test_the_mask_covers_nose_to_chin_and_not_the_eyes(astronaut: Pixels) -> Non
     assert not changed[70:98].any()
     assert not changed[190:].any()
     assert np.array_equal(demo.draw_mask(bare), masked)
+
+
+def test_the_mask_is_worn_in_the_middle_of_the_film(astronaut: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "FRAMES", 20)  # the same film, fewer pictures of it
+    source = demo.DemoSource()
+    blue = [
+        int(((image[..., 0] > 150) & (image[..., 0].astype(int) - image[..., 2] > 35)).sum())
+        for image, _ in iter(source.read, None)
+    ]
+    assert [count > 1000 for count in blue] == [False] * 6 + [True] * 9 + [False] * 5
