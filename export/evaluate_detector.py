@@ -63,20 +63,24 @@ class Result:
         precision = np.maximum.accumulate((hit / np.arange(1, len(hit) + 1))[::-1])[::-1]
         return float(np.sum(np.diff(np.r_[0, hit / max(1, len(self.scores))]) * precision))
 
+    def at(self, threshold: float) -> dict[str, Any]:
+        """Recall by label and size, and false positives an image, at one threshold."""
+        row: dict[str, Any] = {
+            "threshold": round(threshold, 4),
+            "false positives an image": round(float((self.false > threshold).sum()) / max(1, self.images), 4),
+        }
+        for label in LABELS:
+            for size, name in (("ML", label), ("M", f"{label} 16-48 px"), ("L", f"{label} 48 px up")):
+                value, n = self.recall(label, threshold, size)
+                if n:
+                    row[name] = {"recall": round(value, 4), "n": n}
+        return row
+
     def report(self) -> dict[str, Any]:
         out: dict[str, Any] = {"images": self.images, "faces": len(self.scores), "AP": round(self.average_precision(), 4)}
         if self.milliseconds:
             out["ms"] = round(float(np.median(self.milliseconds)), 2)
-        for rate in RATES:
-            threshold = self.threshold(rate)
-            row: dict[str, Any] = {"threshold": round(threshold, 4)}
-            for label in LABELS:
-                for size, name in (("ML", label), ("M", f"{label} 16-48 px"), ("L", f"{label} 48 px up")):
-                    value, n = self.recall(label, threshold, size)
-                    if n:
-                        row[name] = {"recall": round(value, 4), "n": n}
-            out[f"at {rate} false positives an image"] = row
-        return out
+        return out | {f"at {rate} false positives an image": self.at(self.threshold(rate)) for rate in RATES}
 
 
 def read(coco: Path, images: Path) -> list[Picture]:

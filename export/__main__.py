@@ -1,0 +1,177 @@
+"""The commands of the workshop: `python -m export --help`. Training needs the `export` extra and the shared data."""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge_app.errors import EdgeAppError, UsageError
+from edge_app.models import models_dir
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
+
+Minutes = Annotated[float, typer.Option(help="Training time, minutes, all resumed runs together.")]
+Seed = Annotated[int, typer.Option(help="Seed of weights, sampling and augmentation.")]
+Threads = Annotated[int, typer.Option(help="CPU threads of the training step; one more process prepares batches.")]
+Resume = Annotated[bool, typer.Option(help="Go on from the checkpoint in --out, if there is one.")]
+Folder = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Model folder.  [default: the one in models/]")]
+
+
+class Which(StrEnum):
+    face_detector = "face_detector"
+    mask_classifier = "mask_classifier"
+
+
+@app.command("train-classifier")
+def train_classifier(
+    minutes: Minutes = 45,
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint, data cache and curve.")] = Path("runs/classifier"),
+    seed: Seed = 0,
+    threads: Threads = 2,
+    resume: Resume = True,
+) -> None:
+    """Train the mask classifier from scratch on the shared data."""
+    from export.classifier import train
+
+    _need_data("scenes/train.json")
+    print(train(out, minutes, seed, threads, resume))
+
+
+@app.command("train-detector")
+def train_detector(
+    minutes: Minutes = 90,
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint, data cache and curve.")] = Path("runs/detector"),
+    seed: Seed = 0,
+    threads: Threads = 2,
+    resume: Resume = True,
+) -> None:
+    """Train the face detector from scratch on the shared data."""
+    from export.detector import train
+
+    _need_data("scenes/train.json")
+    print(train(out, minutes, seed, threads, resume))
+
+
+@app.command("release")
+def release(
+    which: Which,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Training folder with a checkpoint.")],
+    folder: Folder = None,
+    version: Annotated[str, typer.Option(help="Version in the manifest.")] = "1",
+) -> None:
+    """Export a trained model to ONNX (classifier: int8 too), measure it on val, write manifest, card and plots."""
+    from export.release import release_classifier, release_detector
+
+    if not (run / "checkpoint.pt").is_file():
+        raise UsageError(f"{run}: no checkpoint.pt there; train first, or name the folder given to --out")
+    _need_data("scenes/val.json")
+    make = release_detector if which is Which.face_detector else release_classifier
+    _show(make(run, folder, version))
+
+
+@app.command("evaluate")
+def evaluate(
+    which: Which,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="COCO file, images in images/ beside it; classifier also: folder with mask/ and no_mask/."),
+    ] = None,
+    folder: Folder = None,
+    peer: Annotated[list[Path] | None, typer.Option(help="Another detector's ONNX, measured in the same run.")] = None,
+    size: Annotated[list[int] | None, typer.Option(help="Detector long side, pixels.  [default: 320 and 640]")] = None,
+    engine: Annotated[str, typer.Option(help="Detector engine: opencv or onnxruntime.")] = "opencv",
+    plots: Annotated[Path | None, typer.Option(help="Folder for plots.  [default: none]")] = None,
+) -> None:
+    """Measure a model on labelled pictures and print JSON."""
+    from export.training import shared_data
+
+    if data is None:
+        _need_data("scenes/val.json")
+        data = shared_data() / "scenes" / "val.json"
+    if not data.exists():
+        raise UsageError(f"{data}: no such file or folder; expected a COCO file or a folder of labelled photos")
+    folder = folder or models_dir() / which.value
+    if which is Which.mask_classifier:
+        _show(_evaluate_classifier(data, folder, plots))
+    else:
+        _show(_evaluate_detector(data, folder, peer or [], size or [320, 640], engine, plots))
+
+
+def _evaluate_classifier(data: Path, folder: Path, plots: Path | None) -> dict[str, Any]:
+    from edge_app.detector import open_detector
+    from edge_app.models import Model
+    from edge_app.settings import DetectorSettings
+    from export import evaluate_classifier as measure
+
+    if data.is_dir():
+        faces = measure.read_folder(data, open_detector(DetectorSettings()).detect)
+    else:
+        faces = measure.read_coco(data, data.parent / "images")
+    out: dict[str, Any] = {"data": str(data)}
+    for precision in Model(folder).manifest.files:
+        scores = measure.probabilities(folder, precision, faces.crops)
+        out[precision] = measure.report(faces, scores)
+        if plots:
+            measure.plot(faces, scores, plots / precision)
+    return out | {"ms a face, one thread": measure.milliseconds(folder)}
+
+
+def _evaluate_detector(
+    data: Path, folder: Path, peers: list[Path], sizes: list[int], engine: str, plots: Path | None
+) -> dict[str, Any]:
+    from edge_app.detector import ENGINES
+    from edge_app.models import Model
+    from export import evaluate_detector as measure
+
+    if engine not in ENGINES:
+        raise UsageError(f"--engine {engine}: expected one of {', '.join(ENGINES)}")
+    thresholds = Model(folder).manifest.thresholds
+    pictures = measure.read(data, data.parent / "images")
+    out: dict[str, Any] = {"data": str(data), "engine": engine}
+    for side in sizes:
+        results = {folder.name: measure.evaluate(measure.open_engine(folder, engine), pictures, side)}
+        for path in peers:
+            results[path.stem] = measure.evaluate(measure.open_engine(path), pictures, side)
+        out[f"long side {side} px"] = {name: result.report() for name, result in results.items()}
+        if f"score@{side}" in thresholds:
+            out[f"long side {side} px"][folder.name]["shipped threshold"] = results[folder.name].at(
+                thresholds[f"score@{side}"]
+            )
+        if plots:
+            plots.mkdir(parents=True, exist_ok=True)
+            measure.plot(results, plots / f"recall-{side}.png")
+    return out
+
+
+def _need_data(part: str) -> None:
+    from export.training import shared_data
+
+    if not (shared_data() / part).exists():
+        raise UsageError(f"{shared_data() / part}: no such file; set EDGE_APP_SHARED to the folder that holds data/")
+
+
+def _show(value: Any) -> None:
+    print(json.dumps(value, indent=2, default=str))
+
+
+def main() -> int:
+    try:
+        app(standalone_mode=False)
+    except EdgeAppError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        print(f"error: {error.format_message()}", file=sys.stderr)
+        return UsageError.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""From a checkpoint to a model folder: export, check, quantize, measure on val, write manifest, card and plots."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_app import faces as pixels
+from edge_app.models import models_dir
+from export import classifier, evaluate_classifier, evaluate_detector
+from export.classifier_data import Faces
+from export.detector_net import OUTPUTS
+from export.manifest import write_manifest
+from export.quantize import calibration_crops, quantize
+from export.to_onnx import export_classifier, export_detector
+from export.training import Curve, load_checkpoint, shared_data
+
+CAUTION = "Web images of mixed or no licence, used for training and evaluation only; none is in this project."
+SIZES = (320, 640)  # detector input sizes that are measured
+FALSE_RATE = 0.05  # false positives an image that the detector's threshold is set for
+
+
+def release_detector(run: Path, folder: Path | None = None, version: str = "1") -> dict[str, Any]:
+    """Make `models/face_detector` from a training folder. Gives the metrics that went into the manifest."""
+    folder = folder or models_dir() / "face_detector"
+    data = shared_data() / "scenes"
+    worst = export_detector(run / "checkpoint.pt", folder / "model.onnx")
+    pictures = evaluate_detector.read(data / "val.json", data / "images")
+    results = {
+        size: evaluate_detector.evaluate(evaluate_detector.open_engine(folder / "model.onnx"), pictures, size)
+        for size in SIZES
+    }
+    (folder / "plots").mkdir(exist_ok=True)
+    evaluate_detector.plot({f"{size} px": r for size, r in results.items()}, folder / "plots" / "recall.png")
+    Curve(run / "curve.csv").plot(folder / "plots" / "training.png")
+    (folder / "training.csv").write_bytes((run / "curve.csv").read_bytes())
+    state = load_checkpoint(run / "checkpoint.pt") or {}
+    measured = {f"scenes/val, long side {s} px": _without_time(r.report()) for s, r in results.items()}
+    write_manifest(
+        folder,
+        {"fp32": "model.onnx"},
+        name="face_detector",
+        version=version,
+        task="face_detection",
+        input={
+            "name": "input",
+            "shape": [1, 3, "height", "width"],
+            "colour": "BGR",
+            "resize": "Frame scaled to detector.input_size on its long side, padded with zeros to multiples of 32.",
+        },
+        outputs=[
+            {"name": name, "shape": [1, f"cells_{name}", {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}[name.split("_")[0]]]}
+            for name in OUTPUTS
+        ],
+        labels=["face"],
+        thresholds={f"score@{s}": round(r.threshold(FALSE_RATE), 3) for s, r in results.items()},
+        metrics={"torch against onnxruntime, largest difference": worst, **measured},
+        training={
+            "purpose": "Finds faces, masked and bare alike; run by cv2.FaceDetectorYN or onnxruntime.",
+            "data": [
+                "scenes/train.json (kaggle-853, ilc-2021, modelarts-hard): 1,723 images, boxed by hand",
+                "auto_bare.json: 663 photos and auto_street.json: 392 street frames, boxed by machine",
+                "photos/train: 4,367 photos in which YuNet is sure of a face; landmarks everywhere come from YuNet",
+                "masks drawn on 30 % of bare faces whose landmarks are known",
+            ],
+            "caution": CAUTION,
+            "command": f"python -m export train-detector --minutes {state.get('spent', 0) / 60:.0f} --seed 0",
+            "steps": state.get("step"),
+            "minutes": round(state.get("spent", 0) / 60, 1),
+            "limits": [
+                "Score thresholds are set on scenes/val at 0.05 false positives an image; the same images are reported.",
+                "Faces under 16 px at the input size are mostly missed.",
+                "Printed and painted faces may be found.",
+            ],
+        },
+    )
+    return measured
+
+
+def _without_time(report: dict[str, Any]) -> dict[str, Any]:
+    """Times belong to a machine, not to a model."""
+    return {k: v for k, v in report.items() if k != "ms"}
+
+
+def release_classifier(run: Path, folder: Path | None = None, version: str = "1") -> dict[str, Any]:
+    """Make `models/mask_classifier` from a training folder. Gives the metrics that went into the manifest."""
+    folder = folder or models_dir() / "mask_classifier"
+    data = shared_data() / "scenes"
+    return build_classifier(
+        run, folder, Faces(run / "faces"), evaluate_classifier.read_coco(data / "val.json", data / "images"),
+        "scenes/val, labelled boxes of 20 px and more", version,
+    )  # fmt: skip
+
+
+def build_classifier(
+    run: Path, folder: Path, train: Faces, val: evaluate_classifier.Crops, val_name: str, version: str
+) -> dict[str, Any]:
+    """Export, quantize and measure a trained classifier.
+
+    Args:
+        run: folder with checkpoint.pt and curve.csv. train: faces for calibration. val: faces for temperature,
+        thresholds and metrics.
+    """
+    worst = export_classifier(classifier.load(run / "checkpoint.pt"), folder / "model.onnx", pixels.CROP_SIZE)
+    quantize(folder / "model.onnx", folder / "model.int8.onnx", calibration_crops(train))
+    state = load_checkpoint(run / "checkpoint.pt") or {}
+    truth = (val.labels == "mask").astype(float)
+    rest: dict[str, Any] = {
+        "name": "mask_classifier",
+        "version": version,
+        "task": "mask_classification",
+        "input": {
+            "name": "input",
+            "shape": ["batch", 3, pixels.CROP_SIZE, pixels.CROP_SIZE],
+            "colour": "RGB",
+            "mean": pixels.PIXEL_MEAN,
+            "scale": pixels.PIXEL_SCALE,
+            "crop_margin": pixels.CROP_MARGIN,
+            "resize": "Square crop, (1 + margin) times the longer side of the box, edge pixels repeated.",
+        },
+        "outputs": [{"name": "logits", "shape": ["batch", 2]}],
+        "labels": classifier.LABELS,
+        "training": {
+            "purpose": "Says of a face crop how probably the face wears a mask properly.",
+            "data": [
+                "scenes/train.json and auto_bare.json: labelled faces of 14 px and more",
+                "photos/train (ck, rmfd, karan): the face that YuNet finds in each photo",
+                f"{len(train):,} faces in all; masks and other objects are drawn on some",
+            ],
+            "caution": CAUTION,
+            "network": f"ResNet-18 layout of torchvision basic blocks, first stage {state.get('width')} channels",
+            "command": f"python -m export train-classifier --minutes {state.get('spent', 0) / 60:.0f} "
+            f"--seed {state.get('seed', 0)}",
+            "steps": state.get("step"),
+            "minutes": round(state.get("spent", 0) / 60, 1),
+            "limits": [
+                f"Temperature and thresholds are set on {val_name}; the same faces are reported.",
+                "Faces under 20 px are judged poorly; the vote over time helps.",
+                "A mask on the chin or under the nose is harder than a bare face; see `incorrect_mask flagged`.",
+            ],
+        },
+    }
+    names = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
+    plain = {"thresholds": {"mask": 0.6, "no_mask": 0.4}, "metrics": {}, "temperature": 1.0}
+    write_manifest(folder, names, **rest, **plain)  # a first one, so that the runtime's own classifier can measure
+    raw = evaluate_classifier.probabilities(folder, "int8", val.crops).clip(1e-7, 1 - 1e-7)
+    temperature = evaluate_classifier.fit_temperature(np.log(raw / (1 - raw)), truth)
+    write_manifest(folder, names, **rest, **{**plain, "temperature": temperature})
+    scores = {p: evaluate_classifier.probabilities(folder, p, val.crops) for p in names}
+    measured = {f"{val_name}, {p}": evaluate_classifier.report(val, s) for p, s in scores.items()}
+    thresholds = evaluate_classifier.bounds(scores["int8"], val.labels)
+    evaluate_classifier.plot(val, scores["int8"], folder / "plots")
+    Curve(run / "curve.csv").plot(folder / "plots" / "training.png")
+    (folder / "training.csv").write_bytes((run / "curve.csv").read_bytes())
+    sizes = {"torch against onnxruntime, largest difference": worst, **measured}
+    write_manifest(folder, names, **rest, temperature=round(temperature, 4), thresholds=thresholds, metrics=sizes)
+    return measured
