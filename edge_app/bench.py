@@ -46,7 +46,7 @@ class BenchReport:
 
     def rows(self) -> list[tuple[str, str]]:
         facts = self.to_dict()
-        rows = [
+        return [
             ("source", f"{self.source}, {self.size[0]}x{self.size[1]}"),
             ("frames", f"{self.frames}, {self.faces_per_frame:.2f} faces a frame"),
             ("models loaded", f"{self.start_s:.2f} s"),
@@ -59,7 +59,6 @@ class BenchReport:
             ("CPU use of all cores", f"{self.cpu_efficiency:.0%}"),
             ("peak memory", f"{self.peak_mib:.0f} MiB"),
         ]
-        return rows
 
 
 def run_bench(settings: Settings, frames: int | None) -> BenchReport:

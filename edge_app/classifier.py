@@ -54,6 +54,6 @@ class MaskClassifier:
 
     def classify(self, image: npt.NDArray[np.uint8], detections: sv.Detections) -> None:
         """Classify every face of a uint8 (H, W, 3) BGR image; fills the detections in place."""
-        probability = self.probabilities(crop_faces(image, detections.xyxy, self._size))
+        probability = self.probabilities(crop_faces(image, np.asarray(detections.xyxy, np.float32), self._size))
         detections.data["mask_probability"] = probability
         detections.class_id = np.where(probability >= 0.5, MASK, NO_MASK)

@@ -4,6 +4,7 @@ The network has the tensor contract of `cv2.FaceDetectorYN` ('YuNet: A Tiny Mill
 Intelligence Research, 2023). Two engines run the same file with the same decoding: OpenCV's, and ONNX Runtime.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import cv2
@@ -82,7 +83,10 @@ class OnnxRuntimeEngine:
         return rows[np.asarray(kept, np.int64).reshape(-1)]
 
 
-ENGINES = {"opencv": OpenCvEngine, "onnxruntime": OnnxRuntimeEngine}
+ENGINES: dict[str, Callable[[Model, float, float, int], Engine]] = {
+    "opencv": OpenCvEngine,
+    "onnxruntime": OnnxRuntimeEngine,
+}
 
 
 class FaceDetector:
@@ -110,7 +114,7 @@ class FaceDetector:
         small = image
         if scale < 1:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
         rows = self._engine(small)
         rows = rows[np.isfinite(rows).all(1)]
         ratio = np.array([width / small.shape[1], height / small.shape[0]], np.float32)

@@ -39,8 +39,9 @@ def crop_face(
     inside = image[max(top, 0) : min(top + side, height), max(left, 0) : min(left + side, width)]
     pad = (max(-top, 0), max(top + side - height, 0), max(-left, 0), max(left + side - width, 0))
     if any(pad):
-        inside = cv2.copyMakeBorder(inside, *pad, borderType=cv2.BORDER_REPLICATE)
-    return cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
+        inside = np.asarray(cv2.copyMakeBorder(inside, *pad, borderType=cv2.BORDER_REPLICATE), np.uint8)
+    how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(inside, (size, size), interpolation=how), np.uint8)
 
 
 def crop_faces(

@@ -79,5 +79,3 @@ class Outputs:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-

@@ -20,8 +20,8 @@ from edge_app.detector import open_detector
 from edge_app.events import Event, Lifecycle
 from edge_app.frames import Frame, FrameResult
 from edge_app.metrics import Metrics, timed
-from edge_app.settings import Settings
 from edge_app.outputs import Outputs
+from edge_app.settings import Settings
 from edge_app.sources import parse_source
 from edge_app.tracking import FaceTracker
 from edge_app.verdicts import VerdictBoard
@@ -211,7 +211,8 @@ def ahead(work: Callable[[In], Out], items: Iterable[In], depth: int = 1) -> Ite
     def hand_over(item: object) -> None:
         while not left.is_set():
             try:
-                return box.put(item, timeout=_POLL_S)
+                box.put(item, timeout=_POLL_S)
+                return
             except queue.Full:
                 continue
 

@@ -30,8 +30,8 @@ class FaceTracker:
         """Add one frame. `time`: seconds, must not go back. Gives all detections, maybe in another order."""
         # Two frames of one time stamp (a file with broken times) still are two frames.
         self._last = max(time, self._last + 1e-3)
-        tracked = self._tracker.update(detections, timestamp=self._last)
-        if len(tracked) == 0:  # ByteTrack's empty result has no columns
-            tracked = detections[:0]
-            tracked.tracker_id = np.zeros(0, int)
+        tracked: sv.Detections = self._tracker.update(detections, timestamp=self._last)
+        if len(tracked) == 0:  # ByteTrack's own empty result has no columns
+            detections.tracker_id = np.zeros(0, int)
+            return detections
         return tracked

@@ -1,6 +1,7 @@
 """The commands of the workshop: `python -m export --help`. Training needs the `export` extra and the shared data."""
 
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -100,6 +101,24 @@ def evaluate(
         _show(_evaluate_detector(data, folder, peer or [], size or [320, 640], engine, plots))
 
 
+@app.command("evaluate-clips")
+def evaluate_clips(
+    folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="Clips with a clips.json.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, as for edge-app.")
+    ] = None,
+) -> None:
+    """Run detector, classifier, tracker and votes over labelled clips and count right verdicts."""
+    from edge_app.config import resolve
+    from export.evaluate_clips import evaluate as measure
+    from export.training import shared_data
+
+    folder = folder or shared_data() / "clips"
+    if not (folder / "clips.json").is_file():
+        raise UsageError(f"{folder / 'clips.json'}: no such file; expected a folder of clips with their labels")
+    _show(measure(folder, resolve(config=None, assignments=assignments or (), flags={}).settings))
+
+
 def _evaluate_classifier(data: Path, folder: Path, plots: Path | None) -> dict[str, Any]:
     from edge_app.detector import open_detector
     from edge_app.models import Model
@@ -158,6 +177,7 @@ def _show(value: Any) -> None:
 
 
 def main() -> int:
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     try:
         app(standalone_mode=False)
     except EdgeAppError as error:

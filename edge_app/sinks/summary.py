@@ -64,7 +64,7 @@ class SummarySink:
         return sum(self._verdicts.values())
 
     @property
-    def verdicts(self) -> dict[Label, int]:
+    def verdicts(self) -> dict[str, int]:
         """How many persons were last told to be mask, no_mask or unsure."""
         counts = self._verdicts
         return {"mask": counts["mask"], "no_mask": counts["no_mask"], "unsure": counts["unsure"]}
