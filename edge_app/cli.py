@@ -17,7 +17,7 @@ import typer
 
 from edge_app.cli_options import CameraOption, ConfigOption, ProfileOption, SetOption, SourceArgument
 from edge_app.config import Given, Resolved, resolve
-from edge_app.errors import INTERRUPTED, EdgeAppError, SourceError, UsageError
+from edge_app.errors import INTERRUPTED, EdgeAppError, SinkError, SourceError, UsageError
 from edge_app.process import guarded, print_error, stop_on_signal
 from edge_app.redact import redact
 from edge_app.setting_keys import values
@@ -123,6 +123,8 @@ def run_command(
     with stop_on_signal() as (stop, received), report.progress(redact(settings.source.uri)) as view:
         result = pipeline.run(settings, on_progress=view, stop=stop)
     report.summary(result.to_dict())
+    if result.failed:
+        raise SinkError(f"{result.failed[0]}: this output is not complete; the others are")
     return INTERRUPTED if signal.SIGINT in received else 0
 
 

@@ -53,6 +53,11 @@ class Outputs:
         """Failed writes of all sinks."""
         return sum(sink.errors for sink in self._sinks)
 
+    @property
+    def failed(self) -> list[str]:
+        """What each sink that does not work now last said; after closing: whose output is not complete."""
+        return [sink.last_error for sink in self._sinks if sink.last_error]
+
     def write(self, result: FrameResult) -> None:
         self.tally.write(result)
         for sink in self._sinks:

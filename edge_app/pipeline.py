@@ -90,7 +90,8 @@ class Progress:
 
 @dataclass(slots=True)
 class Summary:
-    """What a run did. timings: stage -> median_ms and p95_ms; outputs: kind -> path or None."""
+    """What a run did. timings: stage -> median_ms and p95_ms; outputs: kind -> path or None; failed: why an output is
+    not complete, a line each."""
 
     source: str
     frames: int
@@ -104,6 +105,7 @@ class Summary:
     sink_errors: int
     timings: dict[str, dict[str, float]]
     outputs: dict[str, str | None]
+    failed: list[str]
     interrupted: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -166,6 +168,7 @@ def run(
         sink_errors=outputs.errors,
         timings=metrics.summary(),
         outputs=outputs.paths,
+        failed=outputs.failed,
         interrupted=stop.is_set(),
     )
     outputs.write_summary(summary.to_dict())

@@ -1,5 +1,6 @@
 """How the program ends: signals, the one error line, the exit code."""
 
+import logging
 import os
 import signal
 import sys
@@ -57,6 +58,7 @@ def guarded(command: Callable[[], object]) -> int:
     """Run a command and give its exit code; every failure is one line on stderr, never a traceback."""
     from edge_app.report import OutputClosed, silence_stdout
 
+    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
     for stream in (sys.stdout, sys.stderr):  # file names need not be valid UTF-8
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
