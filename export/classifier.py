@@ -1,6 +1,6 @@
 """Train the mask classifier from scratch: a thin ResNet on 112 px face crops, one process, resumable.
 
-    python -m export train-classifier --minutes 45 --out runs/classifier
+python -m export train-classifier --minutes 45 --out runs/classifier
 """
 
 import copy
@@ -86,7 +86,7 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
         self.faces, self.batch, self.seed = faces, batch, seed
         self.kinds = [k for k in SHARES if (faces.kinds == k).any()]
         self.groups = {
-            k: [np.flatnonzero((faces.kinds == k) & (faces.sources == s)) for s in np.unique(faces.sources[faces.kinds == k])]
+            k: [np.flatnonzero((faces.kinds == k) & (faces.sources == s)) for s in np.unique(faces.sources)]
             for k in self.kinds
         }
 
@@ -102,14 +102,14 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
             yield torch.from_numpy(to_network_input(np.stack(crops))), torch.tensor(targets)
 
     def pick(self, kind: int, rng: np.random.Generator) -> int:
-        groups = self.groups[kind]
+        groups = [g for g in self.groups[kind] if len(g)]
         sizes = np.sqrt([len(g) for g in groups])
         return int(rng.choice(groups[rng.choice(len(groups), p=sizes / sizes.sum())]))
 
 
 def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True, faces: Faces | None = None,
-    width: int = WIDTH,
+    width: int = WIDTH, batch: int = BATCH,
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
@@ -118,6 +118,7 @@ def train(
         threads: CPU threads of the training step; one more process prepares batches.
         resume: go on from a checkpoint in `out`; otherwise start anew.
         faces: training faces; None: all sets of the shared data.
+        width: channels of the first stage; a resumed run keeps the one it began with. batch: faces a step.
     """
     torch.set_num_threads(threads)
     faces = faces or load_faces(shared_data(), out / "faces")
@@ -135,7 +136,7 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         step, spent = state["step"], state["spent"]
     budget = Budget(minutes, spent)
-    batches = iter(DataLoader(Batches(faces, BATCH, seed * 100_000 + step), None, num_workers=1, prefetch_factor=4))
+    batches = iter(DataLoader(Batches(faces, batch, seed * 100_000 + step), None, num_workers=1, prefetch_factor=4))
     loss_sum, right, since, saved = 0.0, 0.0, 0, time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
     with Progress(*columns) as progress:

@@ -73,8 +73,11 @@ def draw_object(face: Face, rng: np.random.Generator, covers_mouth: bool) -> Non
     covers_mouth: false where the class rests on what is seen of a mask; then the lower face stays free.
     """
     frame = Frame(face)
-    choice = rng.choice(["hand", "hand", "stick", "slab", "scarf", "glasses", "headband"] if covers_mouth else
-                        ["stick", "slab", "glasses", "headband"])
+    choice = rng.choice(
+        ["hand", "hand", "stick", "slab", "scarf", "glasses", "headband"]
+        if covers_mouth
+        else ["stick", "slab", "glasses", "headband"]
+    )
     if choice == "hand":
         _hand(face, frame, rng)
     elif choice in ("stick", "slab"):
@@ -113,16 +116,29 @@ def _hand(face: Face, frame: Frame, rng: np.random.Generator) -> None:
     layer = np.zeros(face.region.shape[:2], np.uint8)
     palm = frame.at((x, y))[0]
     unit = frame.unit
-    cv2.ellipse(layer, _dot(palm), (max(1, int(unit * rng.uniform(0.3, 0.55))), max(1, int(unit * 0.4))),
-                np.degrees(angle), 0, 360, 255, -1)
+    cv2.ellipse(
+        layer,
+        _dot(palm),
+        (max(1, int(unit * rng.uniform(0.3, 0.55))), max(1, int(unit * 0.4))),
+        np.degrees(angle),
+        0,
+        360,
+        255,
+        -1,
+    )
     up = np.array([np.sin(angle), -np.cos(angle)])
     side = np.array([up[1], -up[0]])
     thick = max(1, int(unit * rng.uniform(0.16, 0.24)))
     length = unit * rng.uniform(0.4, 1.0)
     for finger in (-0.38, -0.13, 0.12, 0.37):
         start = palm + side * unit * finger
-        cv2.line(layer, _dot(start), _dot(start + up * (length * rng.uniform(0.8, 1.1)) + side * unit * 0.1 * finger),
-                 255, thick)
+        cv2.line(
+            layer,
+            _dot(start),
+            _dot(start + up * (length * rng.uniform(0.8, 1.1)) + side * unit * 0.1 * finger),
+            255,
+            thick,
+        )
     shade = cv2.GaussianBlur(layer, (0, 0), max(0.8, unit * 0.1)).astype(np.float32)[..., None] / 255
     texture = skin * (0.55 + 0.45 * shade)
     alpha = cv2.GaussianBlur(layer, (0, 0), 0.8).astype(np.float32)[..., None] / 255

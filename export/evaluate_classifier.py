@@ -4,6 +4,7 @@ Scores are the calibrated mask probability; a face counts as called mask from 0.
 counts as no_mask and is also reported on its own.
 """
 
+import itertools
 import json
 import time
 from dataclasses import dataclass
@@ -116,7 +117,10 @@ def report(faces: Crops, probability: Float) -> dict[str, Any]:
             share = float((called[chosen] == (0.0 if label == "incorrect_mask" else 1.0)).mean())
             out[key] = {"share": share, "n": int(chosen.sum())}
     groups = {f"source {s}": faces.sources == s for s in np.unique(faces.sources)}
-    groups |= {f"width {a}-{b} px" if b < 1000 else f"width {a} px up": (faces.widths >= a) & (faces.widths < b) for a, b in SIZES}
+    groups |= {
+        f"width {a}-{b} px" if b < 1000 else f"width {a} px up": (faces.widths >= a) & (faces.widths < b)
+        for a, b in SIZES
+    }
     for name, chosen in groups.items():
         if chosen.any():
             out[name] = {"accuracy": float((called[chosen] == truth[chosen]).mean()), "n": int(chosen.sum())}
@@ -181,10 +185,12 @@ def plot(faces: Crops, probability: Float, folder: Path) -> None:
     _save(figure, folder / "roc.png")
     figure, axis = plt.subplots(figsize=(4, 3.4))
     edges = np.linspace(0, 1, 11)
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in itertools.pairwise(edges):
         chosen = (probability >= a) & (probability < b + (b == 1))
         if chosen.any():
-            axis.plot(probability[chosen].mean(), truth[chosen].mean(), "o", color="C0", ms=3 + np.log10(chosen.sum()) * 2)
+            axis.plot(
+                probability[chosen].mean(), truth[chosen].mean(), "o", color="C0", ms=3 + np.log10(chosen.sum()) * 2
+            )
     axis.plot([0, 1], [0, 1], ":", color="grey")
     axis.set(xlabel="mask probability", ylabel="share that wears a mask", title="reliability")
     _save(figure, folder / "reliability.png")

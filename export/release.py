@@ -49,7 +49,10 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
             "resize": "Frame scaled to detector.input_size on its long side, padded with zeros to multiples of 32.",
         },
         outputs=[
-            {"name": name, "shape": [1, f"cells_{name}", {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}[name.split("_")[0]]]}
+            {
+                "name": name,
+                "shape": [1, f"cells_{name}", {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}[name.split("_")[0]]],
+            }
             for name in OUTPUTS
         ],
         labels=["face"],
@@ -68,7 +71,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
             "steps": state.get("step"),
             "minutes": round(state.get("spent", 0) / 60, 1),
             "limits": [
-                "Score thresholds are set on scenes/val at 0.05 false positives an image; the same images are reported.",
+                "Score thresholds are set on scenes/val at 0.05 false positives an image; it is also what is reported.",
                 "Faces under 16 px at the input size are mostly missed.",
                 "Printed and painted faces may be found.",
             ],

@@ -1,0 +1,188 @@
+"""The whole workshop on a tiny scale: train, resume, export, quantize, measure, and the runtime opens the result."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+from edge_app.classifier import MaskClassifier
+from edge_app.detector import open_detector
+from edge_app.errors import ModelError
+from edge_app.faces import crop_face, to_network_input
+from edge_app.models import Model
+from edge_app.settings import ClassifierSettings, DetectorSettings
+from export import evaluate_classifier as measure
+from export.classifier import load, train
+from export.classifier_data import MASK, NO_MASK, Face, Faces, cut_region, store_faces
+from export.classifier_wear import draw_mask
+from export.release import build_classifier
+from export.training import Curve, load_checkpoint
+
+BOX = np.array([175, 65, 275, 190], np.float32)  # of the astronaut's face
+POINTS = np.array([[205, 115], [247, 112], [228, 135], [211, 158], [246, 156]], np.float32)
+
+
+def views(portrait: npt.NDArray[np.uint8], count: int, seed: int) -> list[Face]:
+    """The one face in many lights and places; every other one wears a drawn mask."""
+    rng = np.random.default_rng(seed)
+    faces = []
+    for i in range(count):
+        light = np.clip(portrait * rng.uniform(0.5, 1.3, 3), 0, 255).astype(np.uint8)
+        box = BOX + np.tile(rng.normal(0, 4, 2), 2).astype(np.float32)
+        face = cut_region(light, box, box, POINTS, MASK if i % 2 else NO_MASK, "drawn")
+        if i % 2:
+            draw_mask(face, None, rng)
+        faces.append(face)
+    return faces
+
+
+def as_crops(faces: list[Face]) -> measure.Crops:
+    return measure.Crops(
+        np.stack([crop_face(f.region, f.box) for f in faces]),
+        np.array(["mask" if f.kind == MASK else "no_mask" for f in faces]),
+        np.array([f.source for f in faces]),
+        np.full(len(faces), 100.0),
+    )
+
+
+@pytest.fixture(scope="module")
+def run(astronaut: npt.NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of some seconds, stopped once and resumed."""
+    out = tmp_path_factory.mktemp("run")
+    faces = store_faces(iter(views(astronaut, 40, seed=0)), out / "faces")
+    checkpoint = train(out, 0.03, seed=0, threads=1, faces=faces, width=8, batch=16)
+    first = load_checkpoint(checkpoint)
+    assert first is not None
+    train(out, 0.2, seed=0, threads=1, faces=faces, batch=16)
+    second = load_checkpoint(checkpoint)
+    assert second is not None
+    assert second["width"] == 8  # a resumed run keeps the network it began with
+    assert second["step"] > first["step"] > 0
+    assert second["spent"] > first["spent"]
+    return out
+
+
+@pytest.fixture(scope="module")
+def folder(run: Path, astronaut: npt.NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "mask_classifier"
+    build_classifier(run, folder, Faces(run / "faces"), as_crops(views(astronaut, 60, seed=1)), "drawn views", "t")
+    return folder
+
+
+def test_the_curve_has_both_runs_and_the_loss_falls(run: Path) -> None:
+    rows = Curve(run / "curve.csv").rows()
+    assert len(rows) == 2
+    assert float(rows[1]["minutes"]) > float(rows[0]["minutes"])
+    assert float(rows[1]["loss"]) < float(rows[0]["loss"])
+    assert (run / "curve.png").stat().st_size > 0
+
+
+def test_the_model_folder_is_whole_and_both_precisions_agree(folder: Path, astronaut: npt.NDArray[np.uint8]) -> None:
+    crops = as_crops(views(astronaut, 40, seed=2))
+    full, small = (measure.probabilities(folder, precision, crops.crops) for precision in ("fp32", "int8"))
+    assert np.abs(full - small).mean() < 0.05
+    assert np.ptp(full) > 0.01  # it does look at the picture
+    manifest = Model(folder).manifest
+    assert manifest.labels == ["mask", "no_mask"]
+    assert 0 < manifest.thresholds["no_mask"] < manifest.thresholds["mask"] < 1
+    for precision in ("fp32", "int8"):
+        assert manifest.metrics[f"drawn views, {precision}"]["n"] == 60
+    card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "plots/roc.png" in card
+    assert {p.name for p in (folder / "plots").iterdir()} == {
+        "confusion.png", "reliability.png", "roc.png", "training.png",
+    }  # fmt: skip
+
+
+def test_torch_and_onnxruntime_agree_for_any_batch(run: Path, folder: Path) -> None:
+    net = load(run / "checkpoint.pt")
+    session = ort.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    for n in (1, 3, 7):
+        x = to_network_input(rng.integers(0, 255, (n, 112, 112, 3)).astype(np.uint8))
+        with torch.inference_mode():
+            expected = net(torch.from_numpy(x)).numpy()
+        np.testing.assert_allclose(session.run(["logits"], {"input": x})[0], expected, atol=1e-4)
+
+
+def test_the_int8_file_is_quantized_per_channel_and_smaller(folder: Path) -> None:
+    graph = onnx.load(folder / "model.int8.onnx").graph
+    convolutions = [n for n in graph.node if n.op_type == "Conv"]
+    producers = {output: node for node in graph.node for output in node.output}
+    tensors = {t.name: t for t in graph.initializer}
+    assert convolutions
+    for node in convolutions:
+        weight = producers[node.input[1]]
+        assert weight.op_type == "DequantizeLinear"
+        assert len(onnx.numpy_helper.to_array(tensors[weight.input[1]])) > 1  # one scale a channel
+    assert (folder / "model.int8.onnx").stat().st_size < 0.5 * (folder / "model.onnx").stat().st_size
+
+
+def test_an_altered_file_is_refused(folder: Path, tmp_path: Path) -> None:
+    for file in ("manifest.json", "model.onnx", "model.int8.onnx"):
+        (tmp_path / file).write_bytes((folder / file).read_bytes())
+    data = bytearray((tmp_path / "model.int8.onnx").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "model.int8.onnx").write_bytes(data)
+    MaskClassifier(ClassifierSettings(model=tmp_path, precision="fp32"))
+    with pytest.raises(ModelError, match="SHA-256"):
+        MaskClassifier(ClassifierSettings(model=tmp_path, precision="int8"))
+
+
+def test_evaluate_prints_json_for_coco_and_for_a_labelled_folder(
+    folder: Path, astronaut: npt.NDArray[np.uint8], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from export.__main__ import app
+
+    (tmp_path / "images").mkdir()
+    images, notes = [], []
+    for i, face in enumerate(views(astronaut, 6, seed=3)):
+        cv2.imwrite(str(tmp_path / "images" / f"{i}.png"), face.region)
+        images.append({"id": i, "file_name": f"{i}.png", "source": "drawn"})
+        x0, y0, x1, y1 = face.box.tolist()
+        notes.append({"image_id": i, "category_id": face.kind, "bbox": [x0, y0, x1 - x0, y1 - y0], "iscrowd": 0})
+    categories = [{"id": MASK, "name": "mask"}, {"id": NO_MASK, "name": "no_mask"}]
+    coco = {"images": images, "annotations": notes, "categories": categories}
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    arguments = ["evaluate", "mask_classifier", "--data", str(tmp_path / "coco.json"), "--folder", str(folder)]
+    app([*arguments, "--plots", str(tmp_path / "plots")], standalone_mode=False)
+    out = json.loads(capsys.readouterr().out)
+    assert out["int8"]["n"] == out["fp32"]["n"] == 6
+    assert out["int8"]["source drawn"]["n"] == 6
+    assert set(out["ms a face, one thread"]) == {"fp32", "int8"}
+    assert (tmp_path / "plots" / "int8" / "reliability.png").is_file()
+    with pytest.raises(Exception, match="no such file"):
+        app(["evaluate", "mask_classifier", "--data", str(tmp_path / "gone.json")], standalone_mode=False)
+
+
+# --- the model that is released -------------------------------------------------------------------------------------
+
+
+def test_the_released_classifier_tells_the_portrait_bare_and_masked(models: Path) -> None:
+    from edge_app.demo import portrait
+
+    detector, classifier = open_detector(DetectorSettings()), MaskClassifier(ClassifierSettings())
+    for masked in (False, True):
+        image = portrait(masked)
+        detections = detector.detect(image)
+        classifier.classify(image, detections)
+        (score,) = detections.data["mask_probability"]
+        assert score > classifier.mask_threshold if masked else score < classifier.no_mask_threshold
+
+
+def test_the_released_classifier_holds_its_figures_on_val(models: Path, shared: Path) -> None:
+    scenes = shared / "data" / "scenes"
+    faces = measure.read_coco(scenes / "val.json", scenes / "images")
+    stated = Model(models / "mask_classifier").manifest.metrics
+    for precision in ("fp32", "int8"):
+        found = measure.report(faces, measure.probabilities(models / "mask_classifier", precision, faces.crops))
+        (told,) = [v for k, v in stated.items() if k.endswith(f", {precision}")]
+        assert found["n"] == told["n"]
+        assert found["roc_auc"] == pytest.approx(told["roc_auc"], abs=0.002)
+        assert found["roc_auc"] >= 0.975
