@@ -1,0 +1,134 @@
+"""The hand-over between two stages: in order, bounded, and with an end that lets every thread go."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_app.pipeline import ahead
+
+PATIENCE_S = 10.0
+
+
+def gone(name: str) -> bool:
+    """Waits until no thread of that name lives."""
+    until = time.monotonic() + PATIENCE_S
+    while any(thread.name == name for thread in threading.enumerate()):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+class Items:
+    """An endless source that tells whether it was closed."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self.closed = threading.Event()
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        self.taken += 1
+        return self.taken
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(), max_size=20), st.integers(1, 4))
+def test_it_is_map_in_order(numbers: list[int], depth: int) -> None:
+    assert list(ahead(lambda n: n * 2, numbers, depth)) == [n * 2 for n in numbers]
+
+
+def test_stages_chain() -> None:
+    assert list(ahead(str, ahead(abs, range(-3, 3)))) == ["3", "2", "1", "0", "1", "2"]
+
+
+def test_work_runs_in_a_thread_of_its_own() -> None:
+    (worker,) = set(ahead(lambda _: threading.current_thread(), range(5)))
+    assert worker is not threading.current_thread()
+    assert worker.daemon  # a hung model must not keep the program alive
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_it_stays_a_bounded_number_ahead(depth: int) -> None:
+    items, too_far = Items(), threading.Event()
+    taken = 0
+
+    def bounded_work(n: int) -> int:
+        if n > taken + depth + 2:  # `depth` wait, one is in the hand, one is on its way to the consumer
+            too_far.set()
+        return n
+
+    made = ahead(bounded_work, items, depth)
+    for expected in range(1, 6):
+        assert next(made) == expected
+        taken = expected
+        assert not too_far.wait(0.02)
+    assert not too_far.wait(0.3)
+    assert items.taken <= 5 + depth + 1
+    made.close()  # type: ignore[attr-defined]
+    assert gone("bounded_work")
+
+
+def test_an_error_of_the_work_comes_after_the_results_before_it() -> None:
+    def work(n: int) -> float:
+        return 6 / (3 - n)
+
+    made = ahead(work, range(10))
+    assert [next(made), next(made), next(made)] == [2, 3, 6]
+    with pytest.raises(ZeroDivisionError):
+        next(made)
+
+
+def test_an_error_of_the_items_comes_through_every_stage_after_the_results_before_it() -> None:
+    def items() -> Iterator[int]:
+        yield from (1, 2, 3)
+        raise OSError("the camera is gone")
+
+    results: list[str] = []
+    with pytest.raises(OSError, match="the camera is gone"):
+        results.extend(ahead(str, ahead(abs, items())))
+    assert results == ["1", "2", "3"]
+
+
+def test_leaving_early_ends_the_threads_and_closes_the_items() -> None:
+    def first_stage(n: int) -> int:
+        return n
+
+    def second_stage(n: int) -> int:
+        return n
+
+    items = Items()
+    for result in ahead(second_stage, ahead(first_stage, items)):
+        if result == 3:
+            break
+    assert items.closed.wait(PATIENCE_S)
+    assert gone("first_stage")
+    assert gone("second_stage")
+
+
+def test_items_are_closed_at_their_end_and_after_an_error() -> None:
+    closed = []
+
+    def items() -> Iterator[int]:
+        try:
+            yield from range(3)
+        finally:
+            closed.append(True)
+
+    assert list(ahead(str, items())) == ["0", "1", "2"]
+    with pytest.raises(ZeroDivisionError):
+        list(ahead(lambda n: 1 // n, items()))
+    assert closed == [True, True]
+
+
+def test_an_empty_source_ends_at_once() -> None:
+    assert list(ahead(str, ())) == []
