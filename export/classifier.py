@@ -126,7 +126,7 @@ def train(
     state = load_checkpoint(path) if resume else None
     seed_everything(seed)
     width = state["width"] if state else width
-    net = MaskNet(width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = MaskNet(width).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     average = copy.deepcopy(net)
     optimizer = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
     step, spent = 0, 0.0
@@ -140,7 +140,7 @@ def train(
     loss_sum, right, since, saved = 0.0, 0.0, 0, time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
     with Progress(*columns) as progress:
-        bar = progress.add_task("training", total=budget.seconds, completed=budget.spent, text="")
+        bar = progress.add_task("training", total=budget.seconds, completed=int(budget.spent), text="")
         while budget.fraction < 1:
             x, target = next(batches)
             for group in optimizer.param_groups:
@@ -150,7 +150,7 @@ def train(
                 logits = net(x.to(memory_format=torch.channels_last))
             loss = F.cross_entropy(logits.float(), target, label_smoothing=SMOOTHING)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
             optimizer.step()
             follow(average, net, min(EMA_DECAY, (1 + step) / (20 + step)))

@@ -64,7 +64,8 @@ def turn(region: Image, box: Array, rng: np.random.Generator) -> tuple[Image, Ar
         return region, box
     x, y = ((box[:2] + box[2:]) / 2).tolist()
     matrix = cv2.getRotationMatrix2D((x, y), float(np.clip(rng.normal(0, 10), -25, 25)), 1.0)
-    return cv2.warpAffine(region, matrix, region.shape[1::-1], borderMode=cv2.BORDER_REPLICATE), box
+    turned = cv2.warpAffine(region, matrix, region.shape[1::-1], borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(turned, np.uint8), box
 
 
 def cut_by_frame(region: Image, box: Array, rng: np.random.Generator) -> tuple[Image, Array]:
@@ -75,9 +76,9 @@ def cut_by_frame(region: Image, box: Array, rng: np.random.Generator) -> tuple[I
     (x0, y0, x1, y1), size = box, box[2:] - box[:2]
     side, depth = rng.integers(4), rng.uniform(-0.15, 0.3)
     if side == 0 and (cut := int(x0 + depth * size[0])) > 0:
-        return region[:, cut:], box - [cut, 0, cut, 0]
+        return region[:, cut:], box - np.array([cut, 0, cut, 0], np.float32)
     if side == 1 and (cut := int(y0 + depth * size[1])) > 0:
-        return region[cut:], box - [0, cut, 0, cut]
+        return region[cut:], box - np.array([0, cut, 0, cut], np.float32)
     if side == 2 and 0 < (cut := int(x1 - depth * size[0])) < width:
         return region[:, :cut], box
     if side == 3 and 0 < (cut := int(y1 - min(depth, 0.08) * size[1])) < height:
@@ -90,15 +91,16 @@ def degrade(crop: Image, rng: np.random.Generator) -> Image:
     size = crop.shape[0]
     if rng.random() < 0.4:  # far away: few pixels, enlarged as `crop_face` enlarges
         small = int(np.exp(rng.uniform(np.log(12), np.log(72))))
-        crop = cv2.resize(cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA), (size, size))
+        far = cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA)
+        crop = np.asarray(cv2.resize(far, (size, size)), np.uint8)
     if rng.random() < 0.2:
-        crop = cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.5, 2.5))
+        crop = np.asarray(cv2.GaussianBlur(crop, (0, 0), rng.uniform(0.5, 2.5)), np.uint8)
     if rng.random() < 0.1:  # motion
         kernel = np.zeros((9, 9), np.float32)
         length, angle = rng.uniform(1, 4), rng.uniform(0, np.pi)
         tip = (np.array([np.cos(angle), np.sin(angle)]) * length).round().astype(int)
         cv2.line(kernel, tuple((4 - tip).tolist()), tuple((4 + tip).tolist()), 1.0)
-        crop = cv2.filter2D(crop, -1, kernel / kernel.sum())
+        crop = np.asarray(cv2.filter2D(crop, -1, kernel / kernel.sum()), np.uint8)
     pixels = crop.astype(np.float32)
     if rng.random() < 0.6:  # exposure and contrast
         gain, offset = rng.uniform(0.65, 1.35), rng.uniform(-25, 25)
@@ -117,5 +119,6 @@ def degrade(crop: Image, rng: np.random.Generator) -> Image:
     crop = pixels.clip(0, 255).astype(np.uint8)
     if rng.random() < 0.35:
         quality = int(rng.integers(12, 80))
-        crop = cv2.imdecode(cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+        jpeg = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+        crop = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)
     return crop

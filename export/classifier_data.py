@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,6 +45,12 @@ class Face:
     source: str
 
 
+def read_image(path: Path) -> Image | None:
+    """uint8 (H, W, 3) BGR, or None where there is no picture."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    return None if image is None else np.asarray(image, np.uint8)
+
+
 class Teacher:
     """The detector (YuNet) that finds the face in photos labelled as a whole and gives the five points."""
 
@@ -52,12 +59,12 @@ class Teacher:
 
     def __call__(self, image: Image, pad: int = 0) -> tuple[Array, Array, Array]:
         """Boxes (n, 4) xyxy, points (n, 5, 2), scores (n,). A face that fills the picture is only seen with `pad`."""
-        image = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT) if pad else image
-        self.net.setInputSize((image.shape[1], image.shape[0]))
-        rows = self.net.detect(image)[1]
-        rows = np.zeros((0, 15), np.float32) if rows is None else rows.astype(np.float32)
-        boxes = np.c_[rows[:, :2], rows[:, :2] + rows[:, 2:4]] - pad
-        return boxes, rows[:, 4:14].reshape(-1, 5, 2) - pad, rows[:, 14]
+        padded = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+        self.net.setInputSize((padded.shape[1], padded.shape[0]))
+        found = self.net.detect(padded)[1]
+        rows: Array = np.zeros((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
+        boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], 1) - np.float32(pad)
+        return boxes, rows[:, 4:14].reshape(-1, 5, 2) - np.float32(pad), rows[:, 14]
 
 
 def overlaps(box: Array, others: Array) -> Array:
@@ -77,11 +84,11 @@ def cut_region(image: Image, box: Array, seen: Array, points: Array, kind: int, 
     shrink = min(1.0, STORED_SIDE / side)
     if shrink < 1:
         size = np.maximum(np.round((high - low) * shrink), 1).astype(int)
-        region = cv2.resize(region, size.tolist(), interpolation=cv2.INTER_AREA)
+        region = np.asarray(cv2.resize(region, size.tolist(), interpolation=cv2.INTER_AREA), np.uint8)
     scale = np.array(region.shape[1::-1], np.float32) / (high - low)
 
     def move(xy: Array) -> Array:
-        return ((xy.reshape(-1, 2) - low) * scale).reshape(xy.shape).astype(np.float32)
+        return np.asarray(((xy.reshape(-1, 2) - low) * scale).reshape(xy.shape), np.float32)
 
     return Face(region, move(box), move(seen), move(points), kind, source)
 
@@ -90,12 +97,12 @@ def coco_faces(coco: Path, images: Path, teacher: Teacher | None) -> Iterator[Fa
     """Faces of a COCO file with categories mask / no_mask / incorrect_mask; crowds and tiny faces are left out."""
     data = json.loads(coco.read_text(encoding="utf-8"))
     names = {c["id"]: c["name"] for c in data["categories"]}
-    notes: dict[int, list[dict]] = {i["id"]: [] for i in data["images"]}
+    notes: dict[int, list[dict[str, Any]]] = {i["id"]: [] for i in data["images"]}
     for note in data["annotations"]:
         if not note.get("iscrowd") and names[note["category_id"]] in KINDS:
             notes[note["image_id"]].append(note)
     for entry in track(data["images"], description=coco.name, transient=True):
-        image = cv2.imread(str(images / entry["file_name"]))
+        image = read_image(images / entry["file_name"])
         if image is None:
             continue
         boxes, points, _ = teacher(image) if teacher else (np.zeros((0, 4), np.float32),) * 3
@@ -116,7 +123,7 @@ def photo_faces(folder: Path, kind: int, teacher: Teacher) -> Iterator[Face]:
     Where no face is found, a small photo of about a face's proportions is a tight crop and taken as it is.
     """
     for path in track(sorted(folder.iterdir()), description=f"photos {folder.name}", transient=True):
-        image = cv2.imread(str(path))
+        image = read_image(path)
         if image is None:
             continue
         height, width = image.shape[:2]

@@ -6,6 +6,7 @@ Every function draws into `face.region` (uint8 BGR) in place.
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from export.classifier_data import Array, Face, Image
 
@@ -36,7 +37,7 @@ class Frame:
     def at(self, *xy: tuple[float, float]) -> Array:
         """(n, 2) float32 pixels."""
         pairs = np.array(xy, np.float32)
-        return (self.origin + pairs[:, :1] * self.right + pairs[:, 1:] * self.down).astype(np.float32)
+        return np.asarray(self.origin + pairs[:, :1] * self.right + pairs[:, 1:] * self.down, np.float32)
 
     def outline(self, top: float, chin: float, width: float) -> Array:
         """A mask's outline: upper edge at `top` in the middle, lower at `chin`; (n, 2) pixels."""
@@ -179,7 +180,7 @@ def _paint(
     region[:] = (region * (1 - alpha) + texture * alpha).clip(0, 255)
 
 
-def _plain(region: Image, rng: np.random.Generator, colour: Array) -> Array:
+def _plain(region: Image, rng: np.random.Generator, colour: npt.ArrayLike) -> Array:
     texture = np.empty(region.shape, np.float32)
     texture[:] = np.asarray(colour, np.float32)
     texture += np.linspace(rng.uniform(-25, 25), rng.uniform(-25, 25), len(texture), dtype=np.float32)[:, None, None]

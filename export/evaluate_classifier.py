@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from sklearn import metrics
@@ -20,6 +19,7 @@ from edge_app.classifier import MaskClassifier
 from edge_app.faces import crop_face
 from edge_app.models import Model
 from edge_app.settings import ClassifierSettings
+from export.classifier_data import read_image
 
 Float = npt.NDArray[np.float64]
 MIN_FACE = 20  # pixels of width
@@ -49,7 +49,7 @@ def read_coco(coco: Path, images: Path, min_face: int = MIN_FACE) -> Crops:
         if note.get("iscrowd") or label not in ("mask", "no_mask", "incorrect_mask") or w < min_face:
             continue
         if loaded != note["image_id"]:
-            loaded, image = note["image_id"], cv2.imread(str(images / files[note["image_id"]]["file_name"]))
+            loaded, image = note["image_id"], read_image(images / files[note["image_id"]]["file_name"])
         if image is not None:
             crop = crop_face(image, np.array([x, y, x + w, y + h], np.float32))
             rows.append((crop, label, files[loaded].get("source", coco.stem), w))
@@ -61,9 +61,9 @@ def read_folder(folder: Path, find: Any) -> Crops:
     rows: list[tuple[Any, ...]] = []
     for label in ("mask", "no_mask", "incorrect_mask"):
         for path in sorted((folder / label).iterdir()) if (folder / label).is_dir() else ():
-            image = cv2.imread(str(path))
+            image = read_image(path)
             boxes = find(image).xyxy if image is not None else ()
-            if len(boxes):
+            if image is not None and len(boxes):
                 box = max(boxes, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
                 rows.append((crop_face(image, box), label, path.name.split("_")[0], box[2] - box[0]))
     return _gather(rows)
@@ -78,7 +78,7 @@ def _gather(rows: list[tuple[Any, ...]]) -> Crops:
 
 def probabilities(folder: Path, precision: str, crops: npt.NDArray[np.uint8]) -> Float:
     """Calibrated mask probability of every crop, through the runtime's own classifier."""
-    classifier = MaskClassifier(ClassifierSettings(model=folder, precision=precision))  # type: ignore[arg-type]
+    classifier = MaskClassifier(ClassifierSettings(model=folder, precision=precision))
     parts = [classifier.probabilities(crops[i : i + 64]) for i in range(0, len(crops), 64)]
     return np.concatenate(parts).astype(float)
 
@@ -124,7 +124,8 @@ def report(faces: Crops, probability: Float) -> dict[str, Any]:
     for name, chosen in groups.items():
         if chosen.any():
             out[name] = {"accuracy": float((called[chosen] == truth[chosen]).mean()), "n": int(chosen.sum())}
-    return _rounded(out)
+    rounded: dict[str, Any] = _rounded(out)
+    return rounded
 
 
 def _rounded(value: Any) -> Any:

@@ -17,7 +17,7 @@ from export.classifier_data import INCORRECT, MASK, NO_MASK, Faces
 CALIBRATION_CROPS = 512
 
 
-class _Crops(CalibrationDataReader):
+class _Crops(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, crops: npt.NDArray[np.uint8], batch: int = 32) -> None:
         self._batches: Iterator[npt.NDArray[np.uint8]] = iter(
             [crops[i : i + batch] for i in range(0, len(crops), batch)]
