@@ -1,11 +1,21 @@
 """The pixel contract: what the classifier sees of a face."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.faces import CROP_SIZE, crop_face, crop_faces, to_network_input
+from edge_app.faces import (
+    CROP_MARGIN,
+    CROP_SIZE,
+    PIXEL_MEAN,
+    PIXEL_SCALE,
+    crop_face,
+    crop_faces,
+    to_network_input,
+)
 from edge_app.models import Model
 from tests.media import Pixels
 
@@ -104,13 +114,7 @@ def test_the_network_gets_rgb_planes_from_minus_one_to_one() -> None:
     assert network[1, :, 3, 5] == pytest.approx([1.0, -1 / 255, -1.0])
 
 
-def test_the_manifest_of_the_default_model_tells_this_contract() -> None:
-    from edge_app import faces
-    from edge_app.models import models_dir
-    from tests.conftest import need
-
-    folder = models_dir() / "mask_classifier"
-    need((folder / "manifest.json").is_file(), "no mask_classifier: `python -m export` makes it")
-    told = Model(folder).manifest.input
-    assert (told.mean, told.scale, told.crop_margin) == (faces.PIXEL_MEAN, faces.PIXEL_SCALE, faces.CROP_MARGIN)
+def test_the_manifest_of_the_default_model_tells_this_contract(models: Path) -> None:
+    told = Model(models / "mask_classifier").manifest.input
+    assert (told.mean, told.scale, told.crop_margin) == (PIXEL_MEAN, PIXEL_SCALE, CROP_MARGIN)
     assert (told.colour, told.shape[1:]) == ("RGB", [3, CROP_SIZE, CROP_SIZE])

@@ -1,0 +1,112 @@
+"""Faces in, probabilities out, through a network whose every number is known: mask logit = 4 * mean red."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import supervision as sv
+
+from edge_app.classifier import MASK, NO_MASK, MaskClassifier
+from edge_app.errors import ModelError
+from edge_app.settings import ClassifierSettings
+from tests.tiny_models import WEIGHT, tiny_graph, write_folder
+
+RED, BLUE, GREY = (0, 0, 255), (255, 0, 0), (127, 127, 128)
+
+
+def opened(folder: Path) -> MaskClassifier:
+    return MaskClassifier(ClassifierSettings(model=folder))
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> MaskClassifier:
+    return opened(write_folder(tmp_path, tiny_graph()))
+
+
+def crops(*colours: tuple[int, int, int]) -> np.ndarray:
+    return np.stack([np.full((112, 112, 3), colour, np.uint8) for colour in colours])
+
+
+def sigmoid(value: float) -> float:
+    return float(1 / (1 + np.exp(-value)))
+
+
+def test_probabilities_are_the_softmax_of_the_logits(classifier: MaskClassifier) -> None:
+    found = classifier.probabilities(crops(RED, BLUE, GREY))
+    assert (found.shape, found.dtype) == ((3,), np.float32)
+    logit = 2 * WEIGHT  # mask minus no_mask
+    assert found == pytest.approx([sigmoid(logit), sigmoid(-logit), sigmoid(logit * 0.5 / 127.5)], abs=1e-5)
+
+
+def test_the_temperature_softens(tmp_path: Path) -> None:
+    found = opened(write_folder(tmp_path, tiny_graph(), temperature=4.0)).probabilities(crops(RED, BLUE))
+    assert found == pytest.approx([sigmoid(WEIGHT / 2), sigmoid(-WEIGHT / 2)], abs=1e-5)
+
+
+def test_huge_logits_do_not_overflow(tmp_path: Path) -> None:
+    found = opened(write_folder(tmp_path, tiny_graph(), temperature=1e-6)).probabilities(crops(RED, BLUE))
+    assert found == pytest.approx([1.0, 0.0])
+
+
+def test_no_crop_gives_no_probability(classifier: MaskClassifier) -> None:
+    found = classifier.probabilities(np.zeros((0, 112, 112, 3), np.uint8))
+    assert (found.shape, found.dtype) == ((0,), np.float32)
+
+
+def test_each_face_gets_its_own_probability_and_class(classifier: MaskClassifier) -> None:
+    image = np.full((200, 400, 3), BLUE, np.uint8)
+    image[:, 200:] = RED
+    before = image.copy()
+    boxes = np.array([[260, 60, 320, 120], [40, 60, 100, 120]], np.float32)
+    detections = sv.Detections(xyxy=boxes, confidence=np.ones(2, np.float32), class_id=np.full(2, -1))
+    classifier.classify(image, detections)
+    assert detections.class_id is not None
+    assert detections.class_id.tolist() == [MASK, NO_MASK]
+    assert np.issubdtype(detections.class_id.dtype, np.integer)
+    assert detections.data["mask_probability"] == pytest.approx([sigmoid(8), sigmoid(-8)], abs=1e-5)
+    assert np.array_equal(detections.xyxy, boxes)
+    assert np.array_equal(image, before)
+
+
+def test_a_frame_without_faces_gets_the_columns(classifier: MaskClassifier) -> None:
+    detections = sv.Detections(np.zeros((0, 4), np.float32), confidence=np.zeros(0, np.float32))
+    classifier.classify(np.zeros((50, 50, 3), np.uint8), detections)
+    assert detections.class_id is not None
+    assert (len(detections.class_id), detections.data["mask_probability"].dtype) == (0, np.float32)
+    assert np.issubdtype(detections.class_id.dtype, np.integer)
+
+
+def test_thresholds_come_from_the_manifest(tmp_path: Path) -> None:
+    found = opened(write_folder(tmp_path, tiny_graph(), thresholds={"mask": 0.9, "no_mask": 0.25}))
+    assert (found.mask_threshold, found.no_mask_threshold) == (0.9, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"task": "face_detection"}, "a face_detection model"),
+        ({"labels": ["no_mask", "mask"]}, "labels mask, no_mask"),
+        ({"labels": ["mask", "no_mask", "beard"]}, "labels mask, no_mask"),
+        ({"thresholds": {"mask": 0.8}}, "no 'no_mask' threshold"),
+        ({"thresholds": {}}, "no 'mask' threshold"),
+    ],
+)
+def test_a_model_for_something_else_is_refused(tmp_path: Path, change: dict[str, object], says: str) -> None:
+    with pytest.raises(ModelError, match=says):
+        opened(write_folder(tmp_path, tiny_graph(), **change))
+
+
+def test_an_unknown_provider_is_refused(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, tiny_graph())
+    with pytest.raises(ModelError, match=r"NoSuchProvider.*CPUExecutionProvider"):
+        MaskClassifier(ClassifierSettings(model=folder, provider="NoSuchProvider"))
+
+
+def test_a_precision_the_model_does_not_have(tmp_path: Path) -> None:
+    import hashlib
+
+    payload = tiny_graph()
+    only = {"file": "model.onnx", "sha256": hashlib.sha256(payload).hexdigest(), "bytes": len(payload)}
+    folder = write_folder(tmp_path, payload, files={"fp32": only})
+    with pytest.raises(ModelError, match="no 'int8' file; this model has: fp32"):
+        opened(folder)

@@ -1,0 +1,159 @@
+"""Model folders: what is refused, and that the message says what to do about it."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_app.errors import ModelError
+from edge_app.models import Model, models_dir
+from tests.tiny_models import manifest, tiny_graph, write_folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "tiny", tiny_graph())
+
+
+def refused(call: Callable[[], object]) -> str:
+    """The message of the ModelError that `call` ends with: one line, with the exit code of a model."""
+    with pytest.raises(ModelError) as caught:
+        call()
+    assert caught.value.exit_code == 3
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_sound_folder_opens_and_runs(folder: Path) -> None:
+    model = Model(folder)
+    assert model.file("int8") == folder / "model.onnx"
+    session = model.session("fp32")
+    (logits,) = session.run(None, {"input": np.ones((3, 3, 112, 112), np.float32)})
+    assert logits.tolist() == [[4, -4]] * 3
+
+
+def test_threads_and_provider_are_those_asked_for(folder: Path) -> None:
+    session = Model(folder).session("fp32", threads=2)
+    options = session.get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
+    assert session.get_providers() == ["CPUExecutionProvider"]
+
+
+class TestManifest:
+    def test_a_folder_that_is_not_there_is_named(self, tmp_path: Path) -> None:
+        message = refused(lambda: Model(tmp_path / "nowhere"))
+        assert message.startswith(f"{tmp_path / 'nowhere' / 'manifest.json'}: no such file")
+        assert "python -m export" in message
+
+    def test_a_manifest_that_is_a_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "manifest.json").mkdir()
+        assert "cannot be read" in refused(lambda: Model(tmp_path))
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"version https://git-lfs"])
+    def test_not_json(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / "manifest.json").write_bytes(content)
+        assert "not valid JSON" in refused(lambda: Model(tmp_path))
+
+    @pytest.mark.parametrize(
+        ("change", "where"),
+        [
+            ({"task": "cat_detection"}, "task"),
+            ({"labels": "mask"}, "labels"),
+            ({"surprise": 1}, "surprise"),
+            ({"files": {"fp32": {"file": "model.onnx"}}}, "files.fp32.sha256"),
+            ({"thresholds": {"mask": "high"}}, "thresholds.mask"),
+        ],
+    )
+    def test_the_field_that_does_not_fit_is_named(self, tmp_path: Path, change: dict[str, Any], where: str) -> None:
+        (tmp_path / "manifest.json").write_text(json.dumps(manifest(b"") | change))
+        assert f"manifest.json: {where}: " in refused(lambda: Model(tmp_path))
+
+    def test_a_list_is_no_manifest(self, tmp_path: Path) -> None:
+        (tmp_path / "manifest.json").write_text("[]")
+        refused(lambda: Model(tmp_path))
+
+
+class TestFile:
+    def test_missing(self, folder: Path) -> None:
+        (folder / "model.onnx").unlink()
+        message = refused(lambda: Model(folder).file("fp32"))
+        assert "model.onnx: cannot be read (No such file or directory)" in message
+        assert "restore the folder" in message
+
+    @pytest.mark.parametrize("place", [0, 100, -1])
+    def test_one_altered_byte(self, folder: Path, place: int) -> None:
+        payload = bytearray((folder / "model.onnx").read_bytes())
+        payload[place] ^= 1
+        (folder / "model.onnx").write_bytes(payload)
+        assert "SHA-256" in refused(lambda: Model(folder).session("fp32"))
+
+    @pytest.mark.parametrize("change", [lambda b: b + b"\0", lambda b: b[:-1], lambda b: b""])
+    def test_another_size(self, folder: Path, change: Callable[[bytes], bytes]) -> None:
+        payload = (folder / "model.onnx").read_bytes()
+        (folder / "model.onnx").write_bytes(change(payload))
+        message = refused(lambda: Model(folder).session("fp32"))
+        assert f"{len(change(payload))} bytes, expected {len(payload)}" in message
+
+    def test_an_unknown_precision_lists_those_there_are(self, folder: Path) -> None:
+        assert "no 'fp16' file; this model has: fp32, int8" in refused(lambda: Model(folder).file("fp16"))
+
+
+class TestSession:
+    def test_a_provider_that_is_not_there_lists_those_that_are(self, folder: Path) -> None:
+        message = refused(lambda: Model(folder).session("fp32", provider="MagicExecutionProvider"))
+        assert "'MagicExecutionProvider' is not available" in message
+        assert "CPUExecutionProvider" in message
+
+    @pytest.mark.parametrize("payload", [b"", b"not a network", b"\x08\x08"])
+    def test_the_right_file_that_is_no_network(self, tmp_path: Path, payload: bytes) -> None:
+        assert "cannot load it" in refused(lambda: Model(write_folder(tmp_path, payload)).session("fp32"))
+
+    @pytest.mark.parametrize(
+        ("graph", "tensor"),
+        [
+            ({"size": 96}, "tensor input differs from the manifest's input"),
+            ({"labels": 3}, "tensor logits differs from the manifest's logits"),
+            ({"input_name": "data"}, "tensor data differs from the manifest's input"),
+            ({"output_name": "scores"}, "tensor scores differs from the manifest's logits"),
+        ],
+    )
+    def test_other_tensors(self, tmp_path: Path, graph: dict[str, Any], tensor: str) -> None:
+        assert tensor in refused(lambda: Model(write_folder(tmp_path, tiny_graph(**graph))).session("fp32"))
+
+    def test_another_rank(self, tmp_path: Path) -> None:
+        flat = {"name": "input", "shape": ["batch", 112, 112], "colour": "RGB", "resize": "square"}
+        folder = write_folder(tmp_path, tiny_graph(), input=flat)
+        assert "tensor input differs" in refused(lambda: Model(folder).session("fp32"))
+
+    def test_an_output_too_few(self, tmp_path: Path) -> None:
+        wanted = [{"name": "logits", "shape": ["batch", 2]}, {"name": "extra", "shape": ["batch"]}]
+        folder = write_folder(tmp_path, tiny_graph(), outputs=wanted)
+        assert "2 tensors, the manifest has 3" in refused(lambda: Model(folder).session("fp32"))
+
+    def test_a_fixed_size_may_stand_for_a_free_one(self, tmp_path: Path) -> None:
+        free = {"name": "input", "shape": ["n", 3, "height", "width"], "colour": "RGB", "resize": "square"}
+        assert Model(write_folder(tmp_path, tiny_graph(), input=free)).session("fp32").get_inputs()[0].shape[2] == 112
+
+
+class TestFolder:
+    @pytest.fixture(autouse=True)
+    def _afresh(self) -> Any:
+        models_dir.cache_clear()
+        yield
+        models_dir.cache_clear()
+
+    def test_the_environment_decides(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EDGE_APP_MODELS", str(tmp_path))
+        assert models_dir() == tmp_path
+
+    def test_otherwise_they_lie_beside_the_package_or_in_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("EDGE_APP_MODELS", raising=False)
+        import edge_app
+
+        package = Path(os.path.realpath(edge_app.__file__)).parent
+        assert models_dir().resolve() in (package / "_models", package.parent / "models")
