@@ -90,7 +90,8 @@ class Progress:
 
 @dataclass(slots=True)
 class Summary:
-    """What a run did. timings: stage -> median_ms and p95_ms; outputs: kind -> path or None; failed: why an output is
+    """What a run did. verdicts: persons by the last label told of them; told: how often each label was told, changes
+    included; timings: stage -> median_ms and p95_ms; outputs: kind -> path or None; failed: why an output is
     not complete, a line each."""
 
     source: str
@@ -99,6 +100,7 @@ class Summary:
     fps: float
     persons: int
     verdicts: dict[str, int]
+    told: dict[str, int]
     events: int
     dropped_frames: int
     reconnects: int
@@ -162,6 +164,7 @@ def run(
         fps=round(tally.frames / seconds, 2) if seconds > 0 else 0.0,
         persons=sum(tally.verdicts.values()),
         verdicts=tally.verdicts,
+        told=tally.told,
         events=tally.events,
         dropped_frames=stats["dropped_frames"],
         reconnects=stats["reconnects"],

@@ -155,6 +155,8 @@ def summary(facts: Mapping[str, Any]) -> None:
         ("verdicts", _verdicts(facts["verdicts"], ", ")),
         ("events", str(facts["events"])),
     ]
+    if told := facts.get("told"):
+        rows.insert(4, ("told", f"{_verdicts(told, ', ')} (first verdicts and changes)"))
     losses = {name: facts[name] for name in ("dropped_frames", "reconnects", "sink_errors") if facts[name]}
     rows += [(name.replace("_", " "), str(number)) for name, number in losses.items()]
     rows += [(f"{name} file", str(path)) for name, path in facts["outputs"].items() if path]

@@ -30,6 +30,7 @@ class SummarySink:
         self.extra: dict[str, Any] = {}
         self.frames = self.faces = self.events = 0
         self._verdicts: Counter[Label] = Counter()
+        self._told: Counter[Label] = Counter()
         self._open: dict[str, Label] = {}  # of stories not yet ended, so that memory does not grow with the day
         self._first_time: float | None = None
         self._last_time = 0.0
@@ -57,6 +58,7 @@ class SummarySink:
                 self._verdicts[before] -= 1
             self._verdicts[event.label] += 1
             if event.type != "end":
+                self._told[event.label] += 1
                 self._open[event.id] = event.label
 
     @property
@@ -66,8 +68,12 @@ class SummarySink:
     @property
     def verdicts(self) -> dict[str, int]:
         """How many persons were last told to be mask, no_mask or unsure."""
-        counts = self._verdicts
-        return {"mask": counts["mask"], "no_mask": counts["no_mask"], "unsure": counts["unsure"]}
+        return _by_label(self._verdicts)
+
+    @property
+    def told(self) -> dict[str, int]:
+        """How often each label was told, as a person's first verdict or as a change."""
+        return _by_label(self._told)
 
     def to_dict(self) -> dict[str, Any]:
         """The counts, then `extra`: whatever else the run wants to tell."""
@@ -99,3 +105,7 @@ class SummarySink:
                 self._path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise SinkError(f"{self._path}: the summary cannot be written ({error.strerror})") from None
+
+
+def _by_label(counts: Counter[Label]) -> dict[str, int]:
+    return {"mask": counts["mask"], "no_mask": counts["no_mask"], "unsure": counts["unsure"]}
