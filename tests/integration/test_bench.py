@@ -1,0 +1,69 @@
+"""The bench on real frames: it counts what it ran, and its figures fit together."""
+
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+
+from edge_app.bench import peak_rss_mib, run_bench
+from edge_app.errors import ModelError, SourceError
+from edge_app.settings import Settings
+from tests.media import Pixels
+
+
+def settings(uri: object, **sections: object) -> Settings:
+    return Settings.model_validate({"source": {"uri": str(uri)}, **sections})
+
+
+def test_the_figures_of_the_demo_fit_together(models: Path, astronaut: Pixels) -> None:
+    report = run_bench(settings("demo"), frames=15)
+    facts = report.to_dict()
+    assert json.loads(json.dumps(facts)) == {**facts, "size": [1280, 720]}
+    assert (report.source, report.frames, report.faces_per_frame) == ("demo", 15, 1.0)
+    assert set(report.stages) == {"detect", "classify", "track", "decide"}
+    for stage in report.stages.values():
+        assert 0 < stage["median_ms"] <= stage["p95_ms"]
+    assert facts["pipeline_to_decode"] == pytest.approx(report.pipeline_fps / report.decode_fps, abs=1e-3)
+    assert facts["pipeline_to_sequential"] == pytest.approx(report.pipeline_fps / report.sequential_fps, abs=1e-3)
+    # One frame at a time cannot be faster than its slowest stage alone.
+    assert report.sequential_fps <= 2 * 1e3 / max(stage["median_ms"] for stage in report.stages.values())
+    assert 0 < report.cpu_efficiency <= 1.5
+    assert report.start_s > 0
+    assert 50 < report.peak_mib <= peak_rss_mib() + 0.1
+
+
+def test_the_table_tells_every_figure(models: Path, astronaut: Pixels) -> None:
+    report = run_bench(settings("demo"), frames=2)
+    rows = dict(report.rows())
+    assert rows["source"] == "demo, 1280x720"
+    assert rows["frames"] == "2, 1.00 faces a frame"
+    assert rows["decoding alone"] == f"{report.decode_fps:.1f} fps"
+    assert {f"{stage}, median / p95" for stage in report.stages} <= set(rows)
+
+
+def test_a_source_that_ends_is_run_whole(models: Path, tmp_path: Path, astronaut: Pixels) -> None:
+    for name in ("a", "b", "c"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), astronaut)
+    report = run_bench(settings(tmp_path), frames=None)
+    assert (report.frames, report.size) == (3, (512, 512))
+    assert report.faces_per_frame >= 1
+
+
+def test_more_frames_than_there_are(models: Path, tmp_path: Path, astronaut: Pixels) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), astronaut[:200, 100:330])
+    assert run_bench(settings(tmp_path), frames=50).frames == 1
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no video at all" * 50])
+def test_a_source_that_cannot_be_opened(models: Path, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "clip.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SourceError, match=r"clip\.mp4"):
+        run_bench(settings(path), frames=5)
+
+
+def test_a_model_that_is_not_there(tmp_path: Path, astronaut: Pixels) -> None:
+    with pytest.raises(ModelError, match="no such file"):
+        run_bench(settings("demo", detector={"model": tmp_path / "none"}), frames=2)
