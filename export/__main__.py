@@ -143,6 +143,7 @@ def _evaluate_detector(
 ) -> dict[str, Any]:
     from edge_app.detector import ENGINES
     from edge_app.models import Model
+    from export import compare_detectors as compare
     from export import evaluate_detector as measure
 
     if engine not in ENGINES:
@@ -162,6 +163,16 @@ def _evaluate_detector(
         if plots:
             plots.mkdir(parents=True, exist_ok=True)
             measure.plot(results, plots / f"recall-{side}.png")
+    ours = {f"{folder.name} {kind}": measure.open_engine(folder, kind) for kind in ENGINES}
+    others = {path.stem: measure.open_engine(path) for path in peers}
+    out["ms, one thread, in turn"] = compare.race(ours | others, pictures[0], sizes)
+    first, second = ours.values()
+    out["engines"] = compare.disagreement(first, second, pictures, max(sizes), thresholds)
+    for name, other in others.items():
+        score = compare.shipped(thresholds, max(sizes))
+        out[f"landmarks beside {name}, in face widths"] = compare.landmark_gap(
+            first, other, pictures, max(sizes), score
+        )
     return out
 
 

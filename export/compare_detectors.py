@@ -1,0 +1,98 @@
+"""Two face detectors of the same contract side by side: time in turn on the same picture, and landmarks."""
+
+import time
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge_app.detector import Engine
+from export.detector_data import iou
+from export.evaluate_detector import Picture
+
+SURE = 0.8  # a peer's landmarks are compared where it is this sure of the face
+CLOSE = 0.08  # of the face width
+
+
+def race(engines: dict[str, Engine], picture: Picture, sides: list[int], rounds: int = 40) -> dict[str, Any]:
+    """Median milliseconds of each engine at each long side. They run in turn, so that a slow moment hits all."""
+    image = cv2.imread(str(picture.file))
+    out: dict[str, Any] = {}
+    for side in sides:
+        square = np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+        times: dict[str, list[float]] = {name: [] for name in engines}
+        for _ in range(rounds):
+            for name, engine in engines.items():
+                start = time.perf_counter()
+                engine(square)
+                times[name].append((time.perf_counter() - start) * 1e3)
+        out[f"{side}x{side}"] = {name: round(float(np.median(t)), 2) for name, t in times.items()}
+    return out
+
+
+def landmark_gap(engine: Engine, peer: Engine, pictures: list[Picture], long_side: int, score: float) -> dict[str, Any]:
+    """How far an engine's five points are from a peer's, in face widths, on faces that both find.
+
+    Args:
+        score: lowest score of the engine's own detections.
+    """
+    gaps = []
+    for picture in pictures:
+        image = cv2.imread(str(picture.file))
+        scale = long_side / max(image.shape[:2])
+        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        ours, theirs = engine(np.asarray(small, np.uint8)), peer(np.asarray(small, np.uint8))
+        ours, theirs = ours[ours[:, 14] >= score], theirs[theirs[:, 14] >= SURE]
+        if len(ours) == 0 or len(theirs) == 0:
+            continue
+        overlap = iou(_xyxy(theirs), _xyxy(ours))
+        for i in np.flatnonzero(overlap.max(1) >= 0.5):
+            gap = (ours[overlap[i].argmax(), 4:14] - theirs[i, 4:14]).reshape(5, 2)
+            gaps.append(np.hypot(*gap.T) / theirs[i, 2])
+    if not gaps:
+        return {"n": 0}
+    each = np.array(gaps)
+    return {
+        "n": len(each),
+        "median": round(float(np.median(each)), 4),
+        "mean by point (eyes, nose, mouth corners)": [round(float(v), 4) for v in each.mean(0)],
+        f"faces with a mean gap within {CLOSE:.0%} of their width": round(float((each.mean(1) <= CLOSE).mean()), 4),
+    }
+
+
+def disagreement(
+    first: Engine, second: Engine, pictures: list[Picture], long_side: int, thresholds: dict[str, float]
+) -> dict[str, Any]:
+    """Largest differences of two engines that run one file, over detections of at least half the shipped score."""
+    least = shipped(thresholds, long_side) / 2
+    pixels = scores = 0.0
+    count = unmatched = 0
+    for picture in pictures:
+        image = cv2.imread(str(picture.file))
+        scale = long_side / max(image.shape[:2])
+        small = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        a, b = first(small), second(small)
+        a, b = a[a[:, 14] >= least], b[b[:, 14] >= least - 0.01]
+        for row in a:
+            gaps = np.abs(b[:, :4] - row[:4]).max(1) if len(b) else np.array([np.inf])
+            count += 1
+            if gaps.min() > 1:
+                unmatched += 1
+                continue
+            pixels = max(pixels, float(gaps.min()))
+            scores = max(scores, abs(float(b[gaps.argmin(), 14] - row[14])))
+    return {
+        "detections": count,
+        "not within 1 px": unmatched,
+        "largest difference, px": round(pixels, 4),
+        "largest difference, score": round(scores, 5),
+    }
+
+
+def shipped(thresholds: dict[str, float], long_side: int) -> float:
+    """The manifest's score threshold for a long side; 0.5 where it has none for it."""
+    return thresholds.get(f"score@{long_side}", 0.5)
+
+
+def _xyxy(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]]), np.float32)
