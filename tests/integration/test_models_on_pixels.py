@@ -108,7 +108,7 @@ class TestEngines:
 
     def test_crowds_too(self, models: Path, astronaut: Pixels) -> None:
         tile = cv2.resize(astronaut[:300, 60:380], (213, 200), interpolation=cv2.INTER_AREA)
-        crowd = np.tile(tile, (4, 5, 1))
+        crowd = np.tile(np.asarray(tile, np.uint8), (4, 5, 1))
         assert (
             self.compare(with_engine("opencv", 640).detect(crowd), with_engine("onnxruntime", 640).detect(crowd)) >= 15
         )
@@ -150,7 +150,7 @@ class TestOddFrames:
         sizes = [(512, 512), (720, 1280), (200, 333), (512, 512), (97, 301), (720, 1280)]
         used = with_engine(engine, 320)
         for height, width in sizes:
-            image = cv2.resize(astronaut, (width, height), interpolation=cv2.INTER_AREA)
+            image = np.asarray(cv2.resize(astronaut, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
             after_others, afresh = used.detect(image), with_engine(engine, 320).detect(image)
             assert np.array_equal(after_others.xyxy, afresh.xyxy)
             assert np.array_equal(after_others.confidence, afresh.confidence)  # type: ignore[arg-type]
