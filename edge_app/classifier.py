@@ -4,10 +4,10 @@ import numpy as np
 import numpy.typing as npt
 import supervision as sv
 
-from edge_app.errors import ModelError
+from edge_app.errors import ModelError, UsageError
 from edge_app.faces import crop_faces, to_network_input
 from edge_app.models import Model, models_dir
-from edge_app.settings import ClassifierSettings
+from edge_app.settings import ClassifierSettings, VerdictSettings
 
 MASK, NO_MASK = 0, 1  # class ids
 
@@ -43,6 +43,21 @@ class MaskClassifier:
         except Exception as error:  # onnxruntime raises many unrelated types for a graph it cannot run
             first = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
             raise ModelError(f"{model.folder}: onnxruntime cannot run this classifier ({first})") from None
+
+    def bounds(self, settings: VerdictSettings) -> tuple[float, float]:
+        """The unsure band in force: mask_threshold and no_mask_threshold of the settings, else of the manifest.
+
+        Raises:
+            UsageError: one set alone that lies beyond the manifest's other.
+        """
+        high = self.mask_threshold if settings.mask_threshold is None else settings.mask_threshold
+        low = self.no_mask_threshold if settings.no_mask_threshold is None else settings.no_mask_threshold
+        if low > high:
+            raise UsageError(
+                f"verdict: no_mask_threshold {low:g} exceeds mask_threshold {high:g}; set both (the model's own are "
+                f"{self.no_mask_threshold:g} and {self.mask_threshold:g})"
+            )
+        return high, low
 
     def probabilities(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 (n, S, S, 3) BGR crops -> mask probability float32 (n,): softmax of logits / temperature."""

@@ -71,9 +71,7 @@ def judge(
     """
     detector = open_detector(settings.detector)
     classifier = MaskClassifier(settings.classifier)
-    limits = settings.verdict.mask_threshold, settings.verdict.no_mask_threshold
-    high = classifier.mask_threshold if limits[0] is None else limits[0]
-    low = classifier.no_mask_threshold if limits[1] is None else limits[1]
+    high, low = classifier.bounds(settings.verdict)
     inputs = list(_expand(paths, on_error))
     names = _Names(output_dir, inputs) if output_dir else None
     for path in inputs:

@@ -43,13 +43,8 @@ class Judge:
         self._detector = open_detector(settings.detector)
         self._classifier = MaskClassifier(settings.classifier)
         self._tracker = FaceTracker(settings.tracker)
-        high, low = settings.verdict.mask_threshold, settings.verdict.no_mask_threshold
-        self._board = VerdictBoard(
-            settings.verdict,
-            mask_threshold=self._classifier.mask_threshold if high is None else high,
-            no_mask_threshold=self._classifier.no_mask_threshold if low is None else low,
-            forget_s=settings.tracker.lost_s,
-        )
+        high, low = self._classifier.bounds(settings.verdict)
+        self._board = VerdictBoard(settings.verdict, high, low, forget_s=settings.tracker.lost_s)
         self._lifecycle = Lifecycle(settings.source.camera, settings.tracker.lost_s)
 
     def detect(self, frame: Frame) -> FrameResult:
@@ -206,7 +201,7 @@ class _watching:
 
 
 def ahead(work: Callable[[In], Out], items: Iterable[In], depth: int = 1) -> Iterator[Out]:
-    """`map(work, items)` run in a thread of its own, at most `depth` results ahead of whoever takes them.
+    """`map(work, items)` run in a thread of its own: `depth` results wait for whoever takes them, one is being made.
 
     Order is kept. An error in `items` or `work` is raised here after the results before it have been taken.
     """
