@@ -1,6 +1,6 @@
 """Train the face detector from scratch: read top to bottom, one process, CPU or GPU-free, resumable.
 
-    python -m export train-detector --minutes 90 --out runs/detector
+python -m export train-detector --minutes 90 --out runs/detector
 """
 
 import copy
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from export.detector_augment import Batches, Sample
-from export.detector_data import FACE, load_sets
+from export.detector_data import FACE, Scene, load_sets
 from export.detector_loss import grid, loss
 from export.detector_net import FaceNet
 from export.training import (
@@ -52,18 +52,22 @@ def collate(samples: list[Sample]) -> dict[str, Tensor]:
     return batch
 
 
-def train(out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True) -> Path:
+def train(
+    out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True,
+    sets: list[tuple[float, list[Scene]]] | None = None,
+) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
     Args:
         out: folder for checkpoint, data cache and learning curve.
         threads: CPU threads of the training step; one more process prepares batches.
         resume: go on from a checkpoint in `out`; otherwise start anew.
+        sets: weights and training scenes; None: all sets of the shared data.
     """
     torch.set_num_threads(threads)
     data = shared_data()
     teacher = data.parent / "peers" / "face_detection_yunet_2023mar.onnx"
-    sets = load_sets(data, teacher, out / "scenes.npz")
+    sets = sets or load_sets(data, teacher, out / "scenes.npz")
     path, curve = out / "checkpoint.pt", Curve(out / "curve.csv")
     state = load_checkpoint(path) if resume else None
     seed_everything(seed)
@@ -82,7 +86,9 @@ def train(out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bo
         optimizer.load_state_dict(state["optimizer"])
         step, spent = state["step"], state["spent"]
     budget = Budget(minutes, spent)
-    batches = iter(DataLoader(Batches(sets, BATCH, seed * 1000 + step), None, num_workers=1, collate_fn=collate, prefetch_factor=4))
+    batches = iter(
+        DataLoader(Batches(sets, BATCH, seed * 1000 + step), None, num_workers=1, collate_fn=collate, prefetch_factor=4)
+    )
     sums: dict[str, float] = {}
     since, saved, seen = 0, time.monotonic(), 0
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
@@ -107,7 +113,9 @@ def train(out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bo
             step, since, seen = step + 1, since + 1, seen + len(images)
             for name, value in parts.items():
                 sums[name] = sums.get(name, 0.0) + float(value.detach())
-            progress.update(bar, completed=budget.spent, text=f"step {step} loss {float(total.detach()):.2f} images {seen}")
+            progress.update(
+                bar, completed=budget.spent, text=f"step {step} loss {float(total.detach()):.2f} images {seen}"
+            )
             if time.monotonic() - saved > CHECKPOINT_S or budget.fraction >= 1:
                 curve.add(minutes=budget.spent / 60, step=step, **{k: v / since for k, v in sums.items()})
                 curve.plot(out / "curve.png")

@@ -63,7 +63,9 @@ def draw_mask(image: Image, points: Array, rng: np.random.Generator) -> None:
         step = max(2, int((y1 - y0) * rng.uniform(0.08, 0.25)))
         cloth[::step] = np.clip(base * rng.uniform(0.4, 0.9), 0, 255)
     elif pattern < 0.4:  # print
-        spots = cv2.resize(rng.integers(0, 255, (4, 5, 3), np.uint8), (x1 - x0, y1 - y0), interpolation=rng.integers(0, 3))
+        spots = cv2.resize(
+            rng.integers(0, 255, (4, 5, 3), np.uint8), (x1 - x0, y1 - y0), interpolation=rng.integers(0, 3)
+        )
         cloth = cv2.addWeighted(cloth, 0.5, spots, 0.5, 0)
     shade = np.linspace(rng.uniform(0.7, 1.1), rng.uniform(0.6, 1.0), y1 - y0, dtype=np.float32)[:, None, None]
     grey = cv2.cvtColor(region, cv2.COLOR_BGR2GRAY).astype(np.float32)[..., None] / max(1.0, float(region.mean()))
@@ -105,7 +107,9 @@ def place(scene: Scene, size: int, rng: np.random.Generator) -> Sample:
     image = scene.image()
     height, width = image.shape[:2]
     landmarks, boxes = scene.landmarks, scene.boxes
-    can_wear = scene.bare & (scene.kinds == FACE) & np.isfinite(landmarks).all((1, 2)) & (np.ptp(boxes[:, ::2], axis=1) > 12)
+    can_wear = (
+        scene.bare & (scene.kinds == FACE) & np.isfinite(landmarks).all((1, 2)) & (np.ptp(boxes[:, ::2], axis=1) > 12)
+    )
     chosen = np.flatnonzero(can_wear & (rng.random(len(boxes)) < 0.3))
     if len(chosen):
         image = image.copy()
@@ -143,7 +147,9 @@ def place(scene: Scene, size: int, rng: np.random.Generator) -> Sample:
     points = landmarks @ affine[:, :2].T + affine[:, 2]
     if flip:
         points = points[:, [1, 0, 2, 4, 3]]  # left and right change places
-    return clip(Sample(canvas, np.c_[centre - half, centre + half].astype(np.float32), scene.kinds, points.astype(np.float32)))
+    return clip(
+        Sample(canvas, np.c_[centre - half, centre + half].astype(np.float32), scene.kinds, points.astype(np.float32))
+    )
 
 
 def clip(sample: Sample) -> Sample:
@@ -163,12 +169,16 @@ def mosaic(scenes: list[Scene], size: int, rng: np.random.Generator) -> Sample:
     x, y = (int(v) for v in rng.uniform(0.35, 0.65, 2) * size)
     canvas = np.zeros((size, size, 3), np.uint8)
     parts = []
-    for scene, (x0, y0, x1, y1) in zip(scenes, [(0, 0, x, y), (x, 0, size, y), (0, y, x, size), (x, y, size, size)], strict=True):
+    for scene, (x0, y0, x1, y1) in zip(
+        scenes, [(0, 0, x, y), (x, 0, size, y), (0, y, x, size), (x, y, size, size)], strict=True
+    ):
         tile = place(scene, max(x1 - x0, y1 - y0), rng)
         canvas[y0:y1, x0:x1] = tile.image[: y1 - y0, : x1 - x0]
         shift = np.array([x0, y0], np.float32)
         cut = np.minimum(tile.boxes, np.array([x1 - x0, y1 - y0] * 2, np.float32))
-        seen = (cut[:, 2:] - cut[:, :2]).clip(0).prod(1) / np.maximum((tile.boxes[:, 2:] - tile.boxes[:, :2]).prod(1), 1e-6)
+        seen = (cut[:, 2:] - cut[:, :2]).clip(0).prod(1) / np.maximum(
+            (tile.boxes[:, 2:] - tile.boxes[:, :2]).prod(1), 1e-6
+        )
         kinds = np.where(seen < VISIBLE, IGNORE, tile.kinds)
         keep = (cut[:, 2:] - cut[:, :2] > 1).all(1)
         parts.append((np.c_[cut[:, :2] + shift, cut[:, 2:] + shift][keep], kinds[keep], (tile.landmarks + shift)[keep]))

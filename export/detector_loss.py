@@ -23,7 +23,9 @@ def grid(size: tuple[int, int], device: torch.device) -> Tensor:
         rows, columns = torch.meshgrid(
             torch.arange(size[0] // s, device=device), torch.arange(size[1] // s, device=device), indexing="ij"
         )
-        parts.append(torch.stack([columns.flatten() * s, rows.flatten() * s, torch.full((rows.numel(),), s, device=device)], 1))
+        parts.append(
+            torch.stack([columns.flatten() * s, rows.flatten() * s, torch.full((rows.numel(),), s, device=device)], 1)
+        )
     return torch.cat(parts).float()
 
 
@@ -60,7 +62,7 @@ def assign(raw: Tensor, boxes: Tensor, cells: Tensor, faces: Tensor, owner: Tens
     """SimOTA over a whole batch.
 
     Args:
-        raw, boxes: (B, N, 16) answers and their decoded boxes. faces: (M, 4) of all pictures; owner: (M,) picture index.
+        raw, boxes: (B, N, 16) answers and their decoded boxes. faces: (M, 4) of all; owner: (M,) picture index.
 
     Returns:
         picture index, cell index and face index of every assigned cell, each (P,).
@@ -123,6 +125,8 @@ def loss(
         if known.any():
             side = (faces[face][known][:, 2:] - faces[face][known][:, :2]).mean(1)[:, None, None]
             off = (points[b, cell][known] - landmarks[face][known]) / side
-            parts["kps"] = LANDMARK_WEIGHT * F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05, reduction="sum") / 10 / count
+            parts["kps"] = (
+                LANDMARK_WEIGHT * F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05, reduction="sum") / 10 / count
+            )
             parts["kps"] = parts["kps"] * 4
     return parts

@@ -77,7 +77,11 @@ class Result:
         return row
 
     def report(self) -> dict[str, Any]:
-        out: dict[str, Any] = {"images": self.images, "faces": len(self.scores), "AP": round(self.average_precision(), 4)}
+        out: dict[str, Any] = {
+            "images": self.images,
+            "faces": len(self.scores),
+            "AP": round(self.average_precision(), 4),
+        }
         if self.milliseconds:
             out["ms"] = round(float(np.median(self.milliseconds)), 2)
         return out | {f"at {rate} false positives an image": self.at(self.threshold(rate)) for rate in RATES}
@@ -114,7 +118,10 @@ def matches(detections: Array, boxes: Array) -> Array:
 
 def inside(detections: Array, boxes: Array) -> Array:
     """float (n, m): share of each detection's area that lies inside each box."""
-    low, high = np.maximum(detections[:, None, :2], boxes[None, :, :2]), np.minimum(detections[:, None, 2:], boxes[None, :, 2:])
+    low, high = (
+        np.maximum(detections[:, None, :2], boxes[None, :, :2]),
+        np.minimum(detections[:, None, 2:], boxes[None, :, 2:]),
+    )
     area = np.maximum((detections[:, 2:] - detections[:, :2]).prod(1), 1e-6)
     return np.asarray(np.clip(high - low, 0, None).prod(2) / area[:, None])
 
