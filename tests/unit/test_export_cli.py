@@ -1,0 +1,100 @@
+"""Bad input to `python -m export`: one line that says what is wrong, and exit code 2."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.workshop import leave, missing
+
+if reason := missing("torch", "torchvision", "onnx", "sklearn", "onnxruntime.quantization"):
+    leave(reason)
+
+from export.__main__ import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command line in this process, in an empty folder, with shared data that holds nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGE_APP_SHARED", str(tmp_path / "shared"))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["export", *arguments])
+        code = main()
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def refused(result: tuple[int, str, str], *words: str) -> None:
+    code, out, err = result
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
+@pytest.mark.parametrize("command", ["train-classifier", "train-detector"])
+def test_training_without_data(run: Run, command: str) -> None:
+    refused(run(command, "--out", "runs/x"), "train.json: no such file", "EDGE_APP_SHARED")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("which", ["face_detector", "mask_classifier"])
+def test_release_without_checkpoint_or_data(run: Run, which: str, tmp_path: Path) -> None:
+    refused(run("release", which, "nowhere"), "nowhere: no checkpoint.pt there", "--out")
+    (tmp_path / "checkpoint.pt").touch()
+    refused(run("release", which, "."), "val.json: no such file")
+
+
+def test_evaluate_without_data(run: Run) -> None:
+    refused(run("evaluate", "face_detector"), "val.json: no such file", "EDGE_APP_SHARED")
+    refused(run("evaluate", "mask_classifier", "--data", "gone.json"), "gone.json: no such file")
+
+
+def test_an_unknown_engine(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "val.json").write_text(json.dumps({"images": [], "categories": [], "annotations": []}))
+    arguments = ("--data", "val.json", "--engine", "tensorrt")
+    refused(run("evaluate", "face_detector", *arguments), "tensorrt", "opencv, onnxruntime")
+
+
+def test_clips_without_labels(run: Run, tmp_path: Path) -> None:
+    refused(run("evaluate-clips", "."), "clips.json: no such file")
+    refused(run("evaluate-clips"), "clips.json: no such file")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("evaluate", "hat_detector"), "hat_detector"),
+        (("train-detectr",), "train-detectr"),
+        (("train-detector", "--minutes", "long"), "--minutes"),
+        (("release", "face_detector"), "RUN"),
+    ],
+)
+def test_wrong_words(run: Run, arguments: tuple[str, ...], word: str) -> None:
+    refused(run(*arguments), word)
+
+
+def test_a_missing_model_is_one_line_too(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "val.json").write_text(json.dumps({"images": [], "categories": [], "annotations": []}))
+    code, out, err = run("evaluate", "face_detector", "--data", "val.json", "--folder", "nowhere")
+    assert code != 0
+    assert out == ""
+    assert err.startswith("error: nowhere")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["train-classifier", "train-detector", "release", "evaluate", "evaluate-clips"])
+def test_help(run: Run, command: str) -> None:
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert command in out

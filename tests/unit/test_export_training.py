@@ -1,0 +1,134 @@
+"""The parts every training shares: budget, rates, averaging, checkpoints, curves, the data folder."""
+
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+from tests.workshop import leave, missing
+
+if reason := missing("torch", "matplotlib"):
+    leave(reason)
+
+import torch
+
+from export import training
+from export.training import Budget, Curve, cosine_rate, follow, load_checkpoint, save_checkpoint, seed_everything
+
+
+class TestBudget:
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        now = [100.0]
+        monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        return now
+
+    def test_it_runs_from_zero_to_one_and_stays_there(self, clock: list[float]) -> None:
+        budget = Budget(minutes=2)
+        assert (budget.spent, budget.fraction) == (0, 0)
+        clock[0] += 30
+        assert (budget.spent, budget.fraction) == (30, 0.25)
+        clock[0] += 300
+        assert (budget.spent, budget.fraction) == (330, 1)
+
+    def test_a_resumed_run_counts_what_was_spent_before(self, clock: list[float]) -> None:
+        budget = Budget(minutes=2, spent=90)
+        assert budget.fraction == 0.75
+        clock[0] += 30
+        assert (budget.spent, budget.fraction) == (120, 1)
+
+
+class TestCosineRate:
+    @pytest.mark.parametrize(
+        ("fraction", "expected"),
+        [(0.0, 0.04), (0.05, 1.0), (0.1, 2.0), (0.55, 2 * (0.01 + 0.495)), (1.0, 0.02)],
+    )
+    def test_values(self, fraction: float, expected: float) -> None:
+        assert cosine_rate(2.0, 0.1, fraction) == pytest.approx(expected)
+
+    def test_it_only_falls_after_the_warm_up(self) -> None:
+        rates = [cosine_rate(1.0, 0.1, f) for f in np.linspace(0.1, 1, 50)]
+        assert all(a > b for a, b in itertools.pairwise(rates))
+
+
+def test_follow_moves_weights_and_copies_counters() -> None:
+    average, net = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+    with torch.no_grad():
+        average.weight.fill_(0)
+        net.weight.fill_(1)
+        net.running_mean.fill_(8)
+        net.num_batches_tracked.fill_(7)
+    follow(average, net, 0.75)
+    assert average.weight.tolist() == [0.25, 0.25]
+    assert average.running_mean.tolist() == [2.0, 2.0]
+    assert int(average.num_batches_tracked) == 7
+    assert net.weight.tolist() == [1, 1]
+
+
+def test_a_seed_repeats_every_generator() -> None:
+    draws = []
+    for seed in (3, 3, 4):
+        seed_everything(seed)
+        draws.append((float(torch.rand(1)), float(np.random.rand())))  # noqa: NPY002
+    assert draws[0] == draws[1]
+    assert draws[0][0] != draws[2][0]
+    assert draws[0][1] != draws[2][1]
+
+
+class TestCheckpoint:
+    def test_there_and_back(self, tmp_path: Path) -> None:
+        path = tmp_path / "new" / "checkpoint.pt"
+        save_checkpoint(path, {"net": {"w": torch.arange(3.0)}, "step": 5})
+        state = load_checkpoint(path)
+        assert state is not None
+        assert (state["net"]["w"].tolist(), state["step"]) == ([0, 1, 2], 5)
+        assert [p.name for p in path.parent.iterdir()] == ["checkpoint.pt"]
+
+    def test_none_yet(self, tmp_path: Path) -> None:
+        assert load_checkpoint(tmp_path / "checkpoint.pt") is None
+
+    def test_a_write_that_fails_half_way_leaves_the_last_one(self, tmp_path: Path) -> None:
+        path = tmp_path / "checkpoint.pt"
+        save_checkpoint(path, {"step": 1})
+        with pytest.raises(Exception, match="lambda"):
+            save_checkpoint(path, {"w": torch.zeros(1000), "step": lambda: 2})  # a function cannot be stored
+        assert load_checkpoint(path) == {"step": 1}
+        save_checkpoint(path, {"step": 3})
+        assert load_checkpoint(path) == {"step": 3}
+
+
+class TestCurve:
+    def test_rows_survive_a_resume_and_columns_may_come_later(self, tmp_path: Path) -> None:
+        path = tmp_path / "run" / "curve.csv"
+        Curve(path).add(minutes=1, loss=0.5)
+        Curve(path).add(minutes=2, loss=0.25, accuracy=0.123456789)
+        assert Curve(path).rows() == [
+            {"minutes": "1", "loss": "0.5", "accuracy": ""},
+            {"minutes": "2", "loss": "0.25", "accuracy": "0.123457"},
+        ]
+
+    def test_it_draws_a_panel_a_column(self, tmp_path: Path) -> None:
+        curve = Curve(tmp_path / "curve.csv")
+        widths = []
+        for row in ({"minutes": 1.0, "loss": 0.5}, {"minutes": 2.0, "loss": 0.4, "accuracy": 0.9}):
+            curve.add(**row)
+            curve.plot(tmp_path / "curve.png")
+            image = cv2.imread(str(tmp_path / "curve.png"))
+            assert image is not None
+            widths.append(image.shape[1])
+        assert widths[1] == 2 * widths[0]
+
+    def test_nothing_to_draw(self, tmp_path: Path) -> None:
+        Curve(tmp_path / "curve.csv").plot(tmp_path / "curve.png")
+        assert not (tmp_path / "curve.png").exists()
+
+
+def test_where_the_shared_data_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_APP_SHARED", str(tmp_path))
+    assert training.shared_data() == tmp_path / "data"
+    monkeypatch.delenv("EDGE_APP_SHARED")
+    assert training.shared_data() == ROOT.parent / "shared" / "data"

@@ -1,0 +1,46 @@
+"""What the tests of the model workshop share: its heavy modules, and small pictures with known faces."""
+
+import importlib
+import os
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+Pixels = npt.NDArray[np.uint8]
+RED = (0, 0, 255)  # BGR
+
+
+def missing(*modules: str) -> str | None:
+    """Why one of the modules cannot be imported, or None."""
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a broken pair of torch and torchvision raises more than ImportError
+            return f"{name} cannot be imported ({error}): pip install 'edge-app[export]'"
+    return None
+
+
+def leave(reason: str) -> None:
+    """Skip the whole test module; in CI, which has to have everything, fail it. (`need` does this inside a test.)"""
+    if os.environ.get("CI"):
+        pytest.fail(f"CI must be able to run these tests: {reason}", pytrace=False)
+    pytest.skip(reason, allow_module_level=True)
+
+
+def red_square(box: tuple[int, int, int, int], size: tuple[int, int] = (480, 360)) -> Pixels:
+    """Grey noise of (width, height) with a solid red square where the face is."""
+    image = np.random.default_rng(0).integers(90, 150, (size[1], size[0], 1), np.uint8).repeat(3, 2)
+    x0, y0, x1, y1 = box
+    image[y0:y1, x0:x1] = RED
+    return image
+
+
+def is_red(image: Pixels) -> npt.NDArray[np.bool_]:
+    wide = image.astype(int)
+    return np.asarray((wide[..., 2] > 180) & (wide[..., :2].max(2) < 75))
+
+
+def png(image: Pixels) -> Pixels:
+    return np.asarray(cv2.imencode(".png", image)[1], np.uint8).ravel()
