@@ -7,8 +7,8 @@ import pytest
 import supervision as sv
 
 from edge_app.classifier import MASK, NO_MASK, MaskClassifier
-from edge_app.errors import ModelError
-from edge_app.settings import ClassifierSettings
+from edge_app.errors import ModelError, UsageError
+from edge_app.settings import ClassifierSettings, VerdictSettings
 from tests.tiny_models import WEIGHT, tiny_graph, write_folder
 
 RED, BLUE, GREY = (0, 0, 255), (255, 0, 0), (127, 127, 128)
@@ -111,3 +111,17 @@ def test_a_precision_the_model_does_not_have(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, payload, files={"fp32": only})
     with pytest.raises(ModelError, match="no 'int8' file; this model has: fp32"):
         opened(folder)
+
+
+class TestBounds:
+    """The tiny model's own band is in its manifest; settings may replace one side or both."""
+
+    def test_come_from_the_manifest(self, classifier: MaskClassifier) -> None:
+        assert classifier.bounds(VerdictSettings()) == (classifier.mask_threshold, classifier.no_mask_threshold)
+
+    def test_a_setting_wins(self, classifier: MaskClassifier) -> None:
+        assert classifier.bounds(VerdictSettings(mask_threshold=0.97))[0] == 0.97
+
+    def test_one_beyond_the_other_is_refused(self, classifier: MaskClassifier) -> None:
+        with pytest.raises(UsageError, match="exceeds mask_threshold 0"):
+            classifier.bounds(VerdictSettings(mask_threshold=0.0))
