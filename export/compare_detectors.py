@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_app.detector import Engine
 from export.detector_data import iou
-from export.evaluate_detector import Picture
+from export.evaluate_detector import Picture, load
 
 SURE = 0.8  # a peer's landmarks are compared where it is this sure of the face
 CLOSE = 0.08  # of the face width
@@ -16,7 +16,7 @@ CLOSE = 0.08  # of the face width
 
 def race(engines: dict[str, Engine], picture: Picture, sides: list[int], rounds: int = 40) -> dict[str, Any]:
     """Median milliseconds of each engine at each long side. They run in turn, so that a slow moment hits all."""
-    image = cv2.imread(str(picture.file))
+    image = load(picture)
     out: dict[str, Any] = {}
     for side in sides:
         square = np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
@@ -38,7 +38,7 @@ def landmark_gap(engine: Engine, peer: Engine, pictures: list[Picture], long_sid
     """
     gaps = []
     for picture in pictures:
-        image = cv2.imread(str(picture.file))
+        image = load(picture)
         scale = long_side / max(image.shape[:2])
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         ours, theirs = engine(np.asarray(small, np.uint8)), peer(np.asarray(small, np.uint8))
@@ -68,7 +68,7 @@ def disagreement(
     pixels = scores = 0.0
     count = unmatched = 0
     for picture in pictures:
-        image = cv2.imread(str(picture.file))
+        image = load(picture)
         scale = long_side / max(image.shape[:2])
         small = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
         a, b = first(small), second(small)

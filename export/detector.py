@@ -93,7 +93,7 @@ def train(
     since, saved, seen = 0, time.monotonic(), 0
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
     with Progress(*columns) as progress:
-        bar = progress.add_task("training", total=budget.seconds, completed=budget.spent, text="")
+        bar = progress.add_task("training", total=budget.seconds, completed=int(budget.spent), text="")
         while budget.fraction < 1:
             batch = next(batches)
             for group in optimizer.param_groups:
@@ -106,7 +106,7 @@ def train(
             parts = loss(raw, grid((images.shape[2], images.shape[3]), raw.device), **batch)
             total = torch.stack(list(parts.values())).sum()
             optimizer.zero_grad(set_to_none=True)
-            total.backward()
+            total.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(net.parameters(), 10.0)
             optimizer.step()
             follow(average, net, min(EMA_DECAY, (1 + step) / (20 + step)))

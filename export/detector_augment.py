@@ -35,7 +35,11 @@ def draw_mask(image: Image, points: Array, rng: np.random.Generator) -> None:
     across = points[1] - points[0] if np.hypot(*(points[1] - points[0])) > 1 else np.array([-down[1], down[0]])
     top = eyes + down * rng.uniform(0.25, 0.5)
     bridge = top + (nose - eyes) * 0.15
-    wide, j = rng.uniform(0.75, 1.05), lambda: rng.uniform(0.94, 1.06)
+    wide = rng.uniform(0.75, 1.05)
+
+    def j() -> float:
+        return float(rng.uniform(0.94, 1.06))
+
     outline = [
         bridge,
         top + across * wide * 0.75 * j() + down * 0.15,
@@ -64,38 +68,41 @@ def draw_mask(image: Image, points: Array, rng: np.random.Generator) -> None:
         cloth[::step] = np.clip(base * rng.uniform(0.4, 0.9), 0, 255)
     elif pattern < 0.4:  # print
         spots = cv2.resize(
-            rng.integers(0, 255, (4, 5, 3), np.uint8), (x1 - x0, y1 - y0), interpolation=rng.integers(0, 3)
+            rng.integers(0, 255, (4, 5, 3), np.uint8),
+            (int(x1 - x0), int(y1 - y0)),
+            interpolation=int(rng.integers(0, 3)),
         )
-        cloth = cv2.addWeighted(cloth, 0.5, spots, 0.5, 0)
+        cloth = np.asarray(cv2.addWeighted(cloth, 0.5, spots, 0.5, 0), np.uint8)
     shade = np.linspace(rng.uniform(0.7, 1.1), rng.uniform(0.6, 1.0), y1 - y0, dtype=np.float32)[:, None, None]
     grey = cv2.cvtColor(region, cv2.COLOR_BGR2GRAY).astype(np.float32)[..., None] / max(1.0, float(region.mean()))
     lit = np.clip(cloth * shade * np.clip(0.75 + 0.25 * grey, 0.5, 1.3), 0, 255)
-    alpha = np.zeros(region.shape[:2], np.float32)
-    cv2.fillPoly(alpha, [polygon - [x0, y0]], 1.0, cv2.LINE_AA)
-    alpha = (cv2.GaussianBlur(alpha, (3, 3), 0) if min(alpha.shape) > 12 else alpha)[..., None]
+    cover = np.zeros(region.shape[:2], np.float32)
+    cv2.fillPoly(cover, [polygon - [x0, y0]], (1.0,), cv2.LINE_AA)
+    alpha = np.asarray(cv2.GaussianBlur(cover, (3, 3), 0) if min(cover.shape) > 12 else cover)[..., None]
     image[y0:y1, x0:x1] = (region * (1 - alpha) + lit * alpha).astype(np.uint8)
 
 
 def wear(image: Image, rng: np.random.Generator) -> Image:
     """Light, colour, blur, noise and compression as cameras give them."""
-    tone = np.arange(256, dtype=np.float32)[:, None].repeat(3, 1)  # one curve a channel, applied as a table
+    tone: Array = np.arange(256, dtype=np.float32)[:, None].repeat(3, 1)  # one curve a channel, applied as a table
     if rng.random() < 0.7:
         tone = tone * rng.uniform(0.5, 1.4) + rng.uniform(-25, 25)
     if rng.random() < 0.4:
         tone *= rng.uniform(0.8, 1.2, 3)
     if rng.random() < 0.1:
-        tone = 255 * (np.clip(tone, 0, 255) / 255) ** rng.uniform(0.6, 2.2)
+        tone = np.asarray(255 * (np.clip(tone, 0, 255) / 255) ** rng.uniform(0.6, 2.2))
     out = cv2.LUT(image, np.clip(tone, 0, 255).astype(np.uint8)[None])
     if rng.random() < 0.15:
-        noise = cv2.randn(np.empty(out.shape, np.int16), 0, rng.uniform(2, 12))
+        noise = cv2.randn(np.empty(out.shape, np.int16), 0, rng.uniform(2, 12))  # type: ignore[call-overload]
         out = cv2.add(out, noise, dtype=cv2.CV_8U)
     if rng.random() < 0.08:
         out = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     if rng.random() < 0.12:
         out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.5, 1.6))
     if rng.random() < 0.15:
-        out = cv2.imdecode(cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 80))])[1], 1)
-    return out
+        jpeg = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 80))])[1]
+        out = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR))
+    return np.asarray(out, np.uint8)
 
 
 def place(scene: Scene, size: int, rng: np.random.Generator) -> Sample:
@@ -135,7 +142,8 @@ def place(scene: Scene, size: int, rng: np.random.Generator) -> Sample:
     affine = np.c_[linear, size / 2 - linear @ focus].astype(np.float32)
     if scale < 0.5:  # area averaging first, else shrinking aliases in a way no camera does
         k = 2.0 * scale
-        image = cv2.resize(image, (max(1, round(width * k)), max(1, round(height * k))), interpolation=cv2.INTER_AREA)
+        small = (max(1, round(width * k)), max(1, round(height * k)))
+        image = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
         fit = affine @ np.array([[width / image.shape[1], 0, 0], [0, height / image.shape[0], 0], [0, 0, 1]])
     else:
         fit = affine
@@ -148,7 +156,12 @@ def place(scene: Scene, size: int, rng: np.random.Generator) -> Sample:
     if flip:
         points = points[:, [1, 0, 2, 4, 3]]  # left and right change places
     return clip(
-        Sample(canvas, np.c_[centre - half, centre + half].astype(np.float32), scene.kinds, points.astype(np.float32))
+        Sample(
+            np.asarray(canvas, np.uint8),
+            np.c_[centre - half, centre + half].astype(np.float32),
+            scene.kinds,
+            points.astype(np.float32),
+        )
     )
 
 

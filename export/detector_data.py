@@ -9,6 +9,7 @@ ignored. Val splits are never read here.
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,7 +41,7 @@ class Scene:
         """uint8 (H, W, 3) BGR, decoded once and kept (about 3 GB for all sets): decoding would take half of the time
         that a training sample costs. Not to be written to."""
         if self.pixels is None:
-            self.pixels = cv2.imdecode(self.jpeg, cv2.IMREAD_COLOR)
+            self.pixels = np.asarray(cv2.imdecode(self.jpeg, cv2.IMREAD_COLOR), np.uint8)
         return self.pixels
 
 
@@ -51,10 +52,10 @@ def _teacher(model: Path) -> cv2.FaceDetectorYN:
 def _see(teacher: cv2.FaceDetectorYN, image: npt.NDArray[np.uint8]) -> tuple[Array, Array, Array]:
     """Boxes xyxy (n, 4), landmarks (n, 5, 2), scores (n,) of the teacher."""
     teacher.setInputSize((image.shape[1], image.shape[0]))
-    rows = teacher.detect(image)[1]
-    rows = np.zeros((0, 15), np.float32) if rows is None else rows
+    found = teacher.detect(image)[1]
+    rows: Array = np.zeros((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
     boxes = np.c_[rows[:, :2], rows[:, :2] + rows[:, 2:4]]
-    return boxes.astype(np.float32), rows[:, 4:14].reshape(-1, 5, 2).astype(np.float32), rows[:, 14]
+    return boxes.astype(np.float32), rows[:, 4:14].reshape(-1, 5, 2), rows[:, 14]
 
 
 def iou(a: Array, b: Array) -> Array:
@@ -70,13 +71,13 @@ def read_coco(coco: Path, images: Path, teacher: Path) -> list[Scene]:
     """Scenes of a COCO file. `iscrowd` annotations become IGNORE; landmarks come from the teacher at IoU 0.45."""
     data = json.loads(coco.read_text(encoding="utf-8"))
     names = {c["id"]: c["name"] for c in data["categories"]}
-    by_image: dict[int, list[dict]] = {i["id"]: [] for i in data["images"]}
+    by_image: dict[int, list[dict[str, Any]]] = {i["id"]: [] for i in data["images"]}
     for annotation in data["annotations"]:
         by_image[annotation["image_id"]].append(annotation)
     net, scenes = _teacher(teacher), []
     for entry in track(data["images"], description=coco.name, transient=True):
         jpeg = np.fromfile(images / entry["file_name"], np.uint8)
-        image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+        image = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)
         notes = by_image[entry["id"]]
         xywh = np.array([n["bbox"] for n in notes], np.float32).reshape(-1, 4)
         boxes = np.c_[xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]
@@ -103,7 +104,8 @@ def read_photos(folder: Path, bare: bool, teacher: Path) -> list[Scene]:
             continue
         # A face that fills a photo is beyond the teacher; a wide border brings it back into view.
         pad = max(image.shape[:2]) // 4
-        boxes, points, scores = _see(net, cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT))
+        wide = np.asarray(cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT), np.uint8)
+        boxes, points, scores = _see(net, wide)
         if not (scores > TEACHER_SURE).any():
             continue
         boxes, points = boxes - pad, points - pad

@@ -34,7 +34,7 @@ def decode(raw: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
     corner, stride = cells[:, :2], cells[:, 2:]
     centre = corner + raw[..., 2:4] * stride
     half = raw[..., 4:6].clamp(max=6).exp() * stride / 2
-    points = corner[:, None] + raw[..., 6:16].unflatten(-1, (5, 2)) * stride[:, None]
+    points = corner[:, None] + raw[..., 6:16].unflatten(-1, (5, 2)) * stride[:, None]  # type: ignore[no-untyped-call]
     return torch.cat([centre - half, centre + half], -1), points
 
 

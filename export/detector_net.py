@@ -28,9 +28,11 @@ class Head(nn.Module):
         self.tower = conv(channels, channels)
         self.out = nn.Conv2d(channels, 16, 1)
         nn.init.normal_(self.out.weight, std=0.01)
-        nn.init.zeros_(self.out.bias)
+        bias = self.out.bias
+        assert bias is not None
+        nn.init.zeros_(bias)
         with torch.no_grad():
-            self.out.bias[:2] = -4.0  # a score of 0.02 everywhere, so that the many empty cells cost little at first
+            bias[:2] = -4.0  # a score of 0.02 everywhere, so that the many empty cells cost little at first
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.out(self.tower(x))

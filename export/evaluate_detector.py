@@ -12,8 +12,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edge_app.detector import Engine, OnnxRuntimeEngine, OpenCvEngine
+from edge_app.errors import UsageError
 from edge_app.models import Model
 from export.detector_data import Array, iou
 
@@ -90,13 +92,13 @@ class Result:
 def read(coco: Path, images: Path) -> list[Picture]:
     data = json.loads(coco.read_text(encoding="utf-8"))
     names = {c["id"]: c["name"] for c in data["categories"]}
-    rows: dict[int, list[dict]] = {i["id"]: [] for i in data["images"]}
+    rows: dict[int, list[dict[str, Any]]] = {i["id"]: [] for i in data["images"]}
     for note in data["annotations"]:
         rows[note["image_id"]].append(note)
 
-    def boxes(notes: list[dict]) -> Array:
+    def boxes(notes: list[dict[str, Any]]) -> Array:
         xywh = np.array([n["bbox"] for n in notes], np.float32).reshape(-1, 4)
-        return np.c_[xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]
+        return np.asarray(np.c_[xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], np.float32)
 
     pictures = []
     for entry in data["images"]:
@@ -107,13 +109,21 @@ def read(coco: Path, images: Path) -> list[Picture]:
     return pictures
 
 
-def matches(detections: Array, boxes: Array) -> Array:
-    """bool (n, m): which detections count for which boxes, and the share of each detection inside, (n, m)."""
+def load(picture: Picture) -> npt.NDArray[np.uint8]:
+    """uint8 (H, W, 3) BGR."""
+    image = cv2.imread(str(picture.file))
+    if image is None:
+        raise UsageError(f"{picture.file}: missing or not a picture")
+    return np.asarray(image, np.uint8)
+
+
+def matches(detections: Array, boxes: Array) -> npt.NDArray[np.bool_]:
+    """bool (n, m): which detections count for which boxes."""
     overlap = iou(detections, boxes)
     area_d = np.maximum((detections[:, 2:] - detections[:, :2]).prod(1), 1e-6)[:, None]
     area_b = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(1), 1e-6)[None]
     inter = overlap * (area_d + area_b) / (1 + overlap)
-    return (overlap >= 0.3) | ((inter / area_d >= 0.75) & (area_d / area_b >= 0.125))
+    return np.asarray((overlap >= 0.3) | ((inter / area_d >= 0.75) & (area_d / area_b >= 0.125)))
 
 
 def inside(detections: Array, boxes: Array) -> Array:
@@ -132,18 +142,18 @@ def evaluate(engine: Engine, pictures: list[Picture], long_side: int) -> Result:
     scores: list[float] = []
     false: list[float] = []
     for picture in pictures:
-        image = cv2.imread(str(picture.file))
+        image = load(picture)
         height, width = image.shape[:2]
         scale, reference = long_side / max(height, width), REFERENCE / max(height, width)
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         small = cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=how)
         start = cv2.getTickCount()
-        rows = engine(small)
+        rows = engine(np.asarray(small, np.uint8))
         result.milliseconds.append((cv2.getTickCount() - start) / cv2.getTickFrequency() * 1e3)
         rows = rows[np.argsort(-rows[:, 14], kind="stable")]
         boxes = np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]]) / scale
         hit, overlap = matches(boxes, picture.faces), iou(boxes, picture.faces)
-        excused = (matches(boxes, picture.ignored) | (inside(boxes, picture.ignored) > 0.6)).any(1)
+        excused = np.asarray((matches(boxes, picture.ignored) | (inside(boxes, picture.ignored) > 0.6)).any(1))
         best = np.full(len(picture.faces), -1.0)
         for i, score in enumerate(rows[:, 14]):
             free = np.flatnonzero(hit[i] & (best < 0))

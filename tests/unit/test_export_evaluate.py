@@ -15,6 +15,7 @@ from tests.workshop import Pixels, leave, missing
 if reason := missing("sklearn", "matplotlib"):
     leave(reason)
 
+from edge_app.errors import UsageError
 from edge_app.faces import crop_face
 from export import evaluate_classifier, evaluate_detector
 from export.evaluate_classifier import Crops, bounds, expected_calibration_error, fit_temperature, report
@@ -104,6 +105,10 @@ class TestDetectorProtocol:
     def test_nothing_seen(self, file: Path) -> None:
         result = evaluate(engine(), self.one(file, boxes((100, 100, 200, 200))), 640)
         assert (result.scores.tolist(), result.false.tolist(), result.average_precision()) == ([-1], [], 0)
+
+    def test_a_listed_picture_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match=r"gone\.png: missing or not a picture"):
+            evaluate(engine(), self.one(tmp_path / "gone.png", boxes()), 640)
 
     def test_reading_coco(self, tmp_path: Path) -> None:
         notes = [
