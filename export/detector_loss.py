@@ -13,7 +13,7 @@ from export.detector_net import STRIDES
 
 CENTRE_RADIUS = 1.5  # strides; cells this near a face's centre may answer for it even outside a tiny box
 MOST_CELLS = 10  # cells that may answer for one face
-BOX_WEIGHT, LANDMARK_WEIGHT = 4.0, 1.0
+BOX_WEIGHT, LANDMARK_WEIGHT = 4.0, 4.0
 
 
 def grid(size: tuple[int, int], device: torch.device) -> Tensor:
@@ -85,6 +85,9 @@ def assign(raw: Tensor, boxes: Tensor, cells: Tensor, faces: Tensor, owner: Tens
     key = owner[face] * n + cell
     cheapest = torch.full((int(raw.shape[0]) * n,), torch.inf).scatter_reduce(0, key, price, "amin")
     won = price <= cheapest[key]
+    # Faces that it costs exactly the same: the first has it.
+    first = torch.full_like(cheapest, torch.inf).scatter_reduce(0, key[won], face[won].float(), "amin")
+    won &= face == first[key]
     return owner[face][won], cell[won], face[won]
 
 
@@ -125,8 +128,6 @@ def loss(
         if known.any():
             side = (faces[face][known][:, 2:] - faces[face][known][:, :2]).mean(1)[:, None, None]
             off = (points[b, cell][known] - landmarks[face][known]) / side
-            parts["kps"] = (
-                LANDMARK_WEIGHT * F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05, reduction="sum") / 10 / count
-            )
-            parts["kps"] = parts["kps"] * 4
+            gap = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05, reduction="sum")
+            parts["kps"] = LANDMARK_WEIGHT * gap / 10 / count
     return parts
