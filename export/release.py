@@ -72,7 +72,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
             "minutes": round(state.get("spent", 0) / 60, 1),
             "limits": [
                 "Score thresholds are set on scenes/val at 0.05 false positives an image; it is also what is reported.",
-                "Faces under 16 px at the input size are mostly missed.",
+                "Faces under 16 px in a picture of 640 px on its long side were not measured.",
                 "Printed and painted faces may be found.",
             ],
         },
@@ -138,7 +138,7 @@ def build_classifier(
             "minutes": round(state.get("spent", 0) / 60, 1),
             "limits": [
                 f"Temperature and thresholds are set on {val_name}; the same faces are reported.",
-                "Faces under 20 px are judged poorly; the vote over time helps.",
+                "Faces under 20 px were not measured.",
                 "A mask on the chin or under the nose is harder than a bare face; see `incorrect_mask flagged`.",
             ],
         },
