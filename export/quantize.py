@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,18 @@ def calibration_crops(faces: Faces, count: int = CALIBRATION_CROPS, seed: int = 
     return np.stack(crops)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """onnxruntime's quantizer warns, on the root logger, about a step that has been done."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
 def quantize(source: Path, target: Path, crops: npt.NDArray[np.uint8]) -> None:
     """Write the int8 version of an ONNX classifier.
 
@@ -47,8 +60,7 @@ def quantize(source: Path, target: Path, crops: npt.NDArray[np.uint8]) -> None:
         source: float32 ONNX file with input `input`. target: file to write.
         crops: uint8 (n, S, S, 3) BGR training crops that the activation ranges are read from.
     """
-    logging.getLogger().setLevel(logging.ERROR)  # onnxruntime's quantizer warns about a step that has been done
-    with tempfile.TemporaryDirectory() as folder:
+    with _quiet(), tempfile.TemporaryDirectory() as folder:
         ready = Path(folder) / "ready.onnx"
         quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
         quantize_static(
