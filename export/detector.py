@@ -71,7 +71,7 @@ def train(
     path, curve = out / "checkpoint.pt", Curve(out / "curve.csv")
     state = load_checkpoint(path) if resume else None
     seed_everything(seed)
-    net = FaceNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = FaceNet().to(memory_format=torch.channels_last)
     average = copy.deepcopy(net)
     # Weight decay on convolution kernels only: on biases and batch-norm it shrinks what has no scale to spare.
     kernels = [p for p in net.parameters() if p.ndim > 1]
