@@ -14,6 +14,7 @@ from typing import Any
 
 from edge_app.capture import FrameReader
 from edge_app.errors import SourceError
+from edge_app.frames import Frame
 from edge_app.metrics import Metrics
 from edge_app.pipeline import Judge, ahead
 from edge_app.settings import Settings
@@ -84,10 +85,11 @@ def run_bench(settings: Settings, frames: int | None) -> BenchReport:
     judge = Judge(settings)
     start_s = time.perf_counter() - start
     metrics, faces = Metrics(), 0
-    with FrameReader(spec, settings.source) as reader:
+    # Read in this thread too: a reader of its own would already decode beside the models.
+    with open_source(spec, settings.source) as source:
         done, start = 0, time.perf_counter()
-        for frame in islice(reader, frames):
-            result = judge.judge(judge.detect(frame))
+        while (frames is None or done < frames) and (read := source.read()) is not None:
+            result = judge.judge(judge.detect(Frame(read[0], done, read[1], time.monotonic(), time.time())))
             for stage, milliseconds in result.timings.items():
                 metrics.add(stage, milliseconds)
             done, faces = done + 1, faces + len(result.detections)
