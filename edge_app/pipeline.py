@@ -27,6 +27,7 @@ from edge_app.tracking import FaceTracker
 from edge_app.verdicts import VerdictBoard
 
 _POLL_S = 0.2
+_LEAVE_S = 0.5
 _END = object()
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -122,7 +123,7 @@ def run(
             SourceError, once everything judged so far has been written.
     """
     stop = stop or threading.Event()
-    judge, metrics, state = Judge(settings), Metrics(), Progress()
+    judge, state = Judge(settings), Progress()
     spec = parse_source(settings.source.uri)
     moments: deque[float] = deque([time.monotonic()], maxlen=50)
     with FrameReader(spec, settings.source) as reader, Outputs(settings.output, reader.info) as outputs:
@@ -144,7 +145,7 @@ def run(
                     state.frames = outputs.tally.frames
                     state.fps = (len(moments) - 1) / max(1e-6, moments[-1] - moments[0])
                     state.verdicts = outputs.tally.verdicts
-                    state.persons = sum(state.verdicts.values())
+                    state.persons = outputs.tally.persons
                     state.dropped_frames = reader.stats()["dropped_frames"]
                     if on_progress:
                         on_progress(state)
@@ -157,7 +158,7 @@ def run(
         frames=tally.frames,
         seconds=round(seconds, 3),
         fps=round(tally.frames / seconds, 2) if seconds > 0 else 0.0,
-        persons=sum(tally.verdicts.values()),
+        persons=tally.persons,
         verdicts=tally.verdicts,
         told=tally.told,
         events=tally.events,
@@ -220,9 +221,9 @@ def ahead(work: Callable[[In], Out], items: Iterable[In], depth: int = 1) -> Ite
     def feed() -> None:
         try:
             for item in items:
-                hand_over(work(item))
                 if left.is_set():
                     break
+                hand_over(work(item))
         except BaseException as caught:
             error.append(caught)
         finally:
@@ -239,3 +240,4 @@ def ahead(work: Callable[[In], Out], items: Iterable[In], depth: int = 1) -> Ite
             raise error[0]
     finally:
         left.set()
+        thread.join(_LEAVE_S)  # whoever leaves early may use what `work` uses; `items` may hang, so not for ever
