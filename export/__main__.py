@@ -141,14 +141,15 @@ def _evaluate_classifier(data: Path, folder: Path, plots: Path | None) -> dict[s
 def _evaluate_detector(
     data: Path, folder: Path, peers: list[Path], sizes: list[int], engine: str, plots: Path | None
 ) -> dict[str, Any]:
-    from edge_app.detector import ENGINES
+    from edge_app.detector import ENGINES, score_threshold
     from edge_app.models import Model
     from export import compare_detectors as compare
     from export import evaluate_detector as measure
 
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine}: expected one of {', '.join(ENGINES)}")
-    thresholds = Model(folder).manifest.thresholds
+    manifest = Model(folder).manifest
+    thresholds = manifest.thresholds
     pictures = measure.read(data, data.parent / "images")
     out: dict[str, Any] = {"data": str(data), "engine": engine}
     for side in sizes:
@@ -167,9 +168,9 @@ def _evaluate_detector(
     others = {path.stem: measure.open_engine(path) for path in peers}
     out["ms, one thread, in turn"] = compare.race(ours | others, pictures[0], sizes)
     first, second = ours.values()
-    out["engines"] = compare.disagreement(first, second, pictures, max(sizes), thresholds)
+    score = score_threshold(manifest, max(sizes))
+    out["engines"] = compare.disagreement(first, second, pictures, max(sizes), score / 2)
     for name, other in others.items():
-        score = compare.shipped(thresholds, max(sizes))
         out[f"landmarks beside {name}, in face widths"] = compare.landmark_gap(
             first, other, pictures, max(sizes), score
         )

@@ -61,10 +61,9 @@ def landmark_gap(engine: Engine, peer: Engine, pictures: list[Picture], long_sid
 
 
 def disagreement(
-    first: Engine, second: Engine, pictures: list[Picture], long_side: int, thresholds: dict[str, float]
+    first: Engine, second: Engine, pictures: list[Picture], long_side: int, least: float
 ) -> dict[str, Any]:
-    """Largest differences of two engines that run one file, over detections of at least half the shipped score."""
-    least = shipped(thresholds, long_side) / 2
+    """Largest differences of two engines that run one file, over detections with a score of `least` and more."""
     pixels = scores = 0.0
     count = unmatched = 0
     for picture in pictures:
@@ -87,11 +86,6 @@ def disagreement(
         "largest difference, px": round(pixels, 4),
         "largest difference, score": round(scores, 5),
     }
-
-
-def shipped(thresholds: dict[str, float], long_side: int) -> float:
-    """The manifest's score threshold for a long side; 0.5 where it has none for it."""
-    return thresholds.get(f"score@{long_side}", 0.5)
 
 
 def _xyxy(rows: np.ndarray) -> np.ndarray:

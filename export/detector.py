@@ -1,4 +1,4 @@
-"""Train the face detector from scratch: read top to bottom, one process, CPU or GPU-free, resumable.
+"""Train the face detector from scratch: read top to bottom, on the CPU, resumable.
 
 python -m export train-detector --minutes 90 --out runs/detector
 """
@@ -30,7 +30,7 @@ from export.training import (
 )
 
 BATCH = 32  # windows of 320 px; fewer of larger ones
-PEAK_RATE = 3e-3  # AdamW on a batch-normalised net this small takes it; 1e-2 was unstable
+PEAK_RATE = 3e-3  # AdamW on a batch-normalised net this small takes it; no other rate was tried
 WEIGHT_DECAY = 0.03
 WARMUP = 0.02  # share of the budget
 EMA_DECAY = 0.9993  # averages about the last 1,400 steps; the averaged net is the one exported

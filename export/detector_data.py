@@ -17,7 +17,6 @@ import numpy.typing as npt
 from rich.progress import track
 
 Array = npt.NDArray[np.float32]
-LONG_SIDE = 640  # sets are stored at this size; larger pictures would only cost memory
 FACE, IGNORE = 1, 0
 TEACHER_SURE, TEACHER_DOUBTFUL = 0.75, 0.3
 

@@ -1,7 +1,7 @@
 """The face detector network: plain 3x3 convolutions, three strides, the tensor contract of `cv2.FaceDetectorYN`.
 
 Plain convolutions instead of YuNet's depthwise pairs: a depthwise layer does little arithmetic for the memory it
-moves, so on CPUs a plain net of 2.5 times the parameters takes about the same time and learns far faster from
+moves, so on CPUs a plain net of over three times the parameters takes about the same time and learns far faster from
 scratch. Contract: 'YuNet: A Tiny Millisecond-level Face Detector', Machine Intelligence Research, 2023, and the
 decoding in OpenCV's `face_detect.cpp`.
 """
