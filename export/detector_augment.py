@@ -108,8 +108,9 @@ def wear(image: Image, rng: np.random.Generator) -> Image:
 def place(scene: Scene, size: int, rng: np.random.Generator) -> Sample:
     """Cut a (size, size) window out of a scene at a random scale.
 
-    Half of the time the window shows the whole picture, about as the runtime shrinks it; otherwise one face is chosen
-    and brought to a size drawn evenly in log scale from 8 pixels to most of the window.
+    Half of the time the picture has a long side of the window's to 720 pixels, as the runtime shows it at 320 and at
+    640, and the window is a part of it; otherwise one face is chosen and brought to a size drawn evenly in log scale
+    from 8 pixels to most of the window.
     """
     image = scene.image()
     height, width = image.shape[:2]
@@ -126,8 +127,11 @@ def place(scene: Scene, size: int, rng: np.random.Generator) -> Sample:
     whole = size / max(height, width)
     focus = np.array([width, height]) * rng.uniform(0.3, 0.7, 2)
     if len(faces) == 0 or rng.random() < 0.5:
-        scale = whole * np.exp(rng.uniform(np.log(0.7), np.log(1.3)))
-        focus = np.array([width, height]) / 2 + rng.normal(0, 0.05, 2) * [width, height]
+        side = np.exp(rng.uniform(np.log(0.7 * size), np.log(max(size, 720))))
+        scale = side / max(height, width)
+        # Anywhere in the picture, as long as the window stays inside it where it can.
+        room = np.maximum(0, np.array([width, height]) - size / scale) / 2
+        focus = np.array([width, height]) / 2 + rng.uniform(-1, 1, 2) * room + rng.normal(0, 0.03, 2) * size / scale
     else:
         box = boxes[rng.choice(faces)]
         side = max(1.0, float(max(box[2] - box[0], box[3] - box[1])))
