@@ -1,30 +1,38 @@
 """`edge-app bench`: what this machine does with a source, stage by stage, all in one run.
 
-Three passes over the same frames: decoding alone, one frame at a time, and the threaded pipeline. Ratios between them
-mean something on a noisy machine; single figures less.
+Passes over the same frames: decoding alone, one frame at a time, the threaded pipeline and, if asked for, the classic
+recipe. Ratios between them mean something on a noisy machine; single figures less.
 """
 
 import os
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from edge_app.capture import FrameReader
-from edge_app.errors import SourceError
+from edge_app.classic import ClassicRecipe
+from edge_app.errors import SinkError, SourceError, UsageError
 from edge_app.frames import Frame
 from edge_app.metrics import Metrics
 from edge_app.pipeline import Judge, ahead
 from edge_app.settings import Settings
-from edge_app.sources import open_source, parse_source
+from edge_app.sources import SourceSpec, open_source, parse_source
+
+CLASSIC_FRAMES = 60  # the classic recipe is slow, and its time a frame is steady
 
 
 @dataclass(slots=True)
 class BenchReport:
     """frames: judged in the threaded pass; faces: mean a frame; fps by pass; stages: name -> median_ms, p95_ms, timed
-    one frame at a time; efficiency: CPU seconds used over cores times wall seconds; memory: peak RSS, MiB."""
+    one frame at a time; cpu_efficiency: CPU seconds used over cores times wall seconds; first_result_s: a whole
+    command that judges one frame, interpreter start and end included; peak_mib: peak RSS of this process, which runs
+    every pass; headless_mib: that of a process which runs the pipeline alone. None: not measured."""
 
     source: str
     size: tuple[int, int]
@@ -37,36 +45,80 @@ class BenchReport:
     start_s: float
     peak_mib: float
     stages: dict[str, dict[str, float]]
+    classic_fps: float | None = None
+    first_result_s: float | None = None
+    headless_mib: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         ratios = {
             "pipeline_to_decode": round(self.pipeline_fps / self.decode_fps, 3),
             "pipeline_to_sequential": round(self.pipeline_fps / self.sequential_fps, 3),
+            "pipeline_to_classic": round(self.pipeline_fps / self.classic_fps, 3) if self.classic_fps else None,
         }
         return asdict(self) | ratios
 
+    def passes(self) -> dict[str, float]:
+        """Frames a second of each pass."""
+        passes = {
+            "decoding alone": self.decode_fps,
+            "one frame at a time": self.sequential_fps,
+            "pipeline": self.pipeline_fps,
+        }
+        return passes | ({"classic recipe": self.classic_fps} if self.classic_fps else {})
+
     def rows(self) -> list[tuple[str, str]]:
         facts = self.to_dict()
-        return [
+        rows = [
             ("source", f"{self.source}, {self.size[0]}x{self.size[1]}"),
             ("frames", f"{self.frames}, {self.faces_per_frame:.2f} faces a frame"),
             ("models loaded", f"{self.start_s:.2f} s"),
             *((f"{n}, median / p95", f"{v['median_ms']:.2f} / {v['p95_ms']:.2f} ms") for n, v in self.stages.items()),
-            ("decoding alone", f"{self.decode_fps:.1f} fps"),
-            ("one frame at a time", f"{self.sequential_fps:.1f} fps"),
-            ("pipeline", f"{self.pipeline_fps:.1f} fps"),
+            *((name, f"{fps:.1f} fps") for name, fps in self.passes().items()),
             ("pipeline / decoding alone", f"{facts['pipeline_to_decode']:.2f}"),
             ("pipeline / one at a time", f"{facts['pipeline_to_sequential']:.2f}"),
             ("CPU use of all cores", f"{self.cpu_efficiency:.0%}"),
-            ("peak memory", f"{self.peak_mib:.0f} MiB"),
+            ("peak memory of the bench", f"{self.peak_mib:.0f} MiB"),
         ]
+        if self.classic_fps:
+            rows.append(("pipeline / classic recipe", f"{facts['pipeline_to_classic']:.2f}"))
+        if self.headless_mib:
+            rows.append(("peak memory, pipeline alone", f"{self.headless_mib:.0f} MiB"))
+        if self.first_result_s:
+            rows.append(("start to first result", f"{self.first_result_s:.2f} s"))
+        return rows
+
+    def plot(self, png: Path) -> None:
+        """Draw the passes' frames a second as a bar chart.
+
+        Raises:
+            UsageError: matplotlib is absent. SinkError: the file cannot be written.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise UsageError("--chart needs matplotlib: pip install 'edge-app[bench]'") from None
+        passes = self.passes()
+        figure = Figure(figsize=(7, 0.6 * len(passes) + 1.2), layout="constrained")
+        axis = figure.subplots()
+        axis.bar_label(axis.barh(list(passes), list(passes.values())), fmt="%.1f", padding=3)
+        axis.invert_yaxis()
+        axis.margins(x=0.12)
+        axis.set(xlabel="frames a second", title=f"{self.size[0]}x{self.size[1]}, {self.faces_per_frame:.1f} faces")
+        try:
+            figure.savefig(png, dpi=120)
+        except (OSError, ValueError) as error:  # ValueError: an ending that is no picture format
+            raise SinkError(f"{png}: the chart cannot be written ({error}); expected a .png in a folder") from None
 
 
-def run_bench(settings: Settings, frames: int | None) -> BenchReport:
+def run_bench(settings: Settings, frames: int | None, classic: bool = False) -> BenchReport:
     """Measure a source that ends by itself, or `frames` frames of it (a live source needs that, or 100 are taken).
+
+    Args:
+        classic: time the classic recipe too, and whole commands for their start and memory.
 
     Raises:
         SourceError: a source that cannot be opened or gave no frame.
+        UsageError: `classic` without the package that it needs.
     """
     spec = parse_source(settings.source.uri)
     frames = frames or (100 if spec.live else None)
@@ -81,6 +133,8 @@ def run_bench(settings: Settings, frames: int | None) -> BenchReport:
     if decoded == 0:
         raise SourceError(f"{spec.display}: no frame came, so there is nothing to measure")
 
+    # Before the models fill this process: Linux counts what a parent held into its child's peak memory.
+    whole = whole_command(settings, decoded) if classic else None
     start = time.perf_counter()
     judge = Judge(settings)
     start_s = time.perf_counter() - start
@@ -102,7 +156,7 @@ def run_bench(settings: Settings, frames: int | None) -> BenchReport:
             count += 1
         pipeline_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu
 
-    return BenchReport(
+    report = BenchReport(
         source=spec.display,
         size=size,
         frames=count,
@@ -115,9 +169,47 @@ def run_bench(settings: Settings, frames: int | None) -> BenchReport:
         peak_mib=round(peak_rss_mib(), 1),
         stages=metrics.summary(),
     )
+    if whole:
+        report.first_result_s, report.headless_mib = whole
+        report.classic_fps = round(classic_fps(settings, spec, min(count, CLASSIC_FRAMES)), 2)
+    return report
 
 
-def peak_rss_mib() -> float:
-    """Peak resident memory of this process, MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def classic_fps(settings: Settings, spec: SourceSpec, frames: int) -> float:
+    """Frames a second of the classic recipe, reading included."""
+    recipe, done = ClassicRecipe(settings.detector), 0
+    with open_source(spec, settings.source) as source:
+        start = time.perf_counter()
+        while done < frames and (read := source.read()) is not None:
+            recipe.judge(read[0])
+            done += 1
+        return done / (time.perf_counter() - start)
+
+
+def whole_command(settings: Settings, frames: int) -> tuple[float, float]:
+    """Seconds of a fresh process that judges one frame, and peak RSS in MiB of one that judges `frames`.
+
+    The child gets the settings as a private file, so that no credential stands in its command line.
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("EDGE_APP__")}
+    plain = settings.model_dump_json(exclude={"output", "max_frames"}, exclude_none=True)  # JSON is YAML too
+    seconds = 0.0
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as config:
+        config.write(plain)
+        config.flush()
+        for count in (1, frames):
+            start = time.perf_counter()
+            command = [sys.executable, "-m", "edge_app", "run", "--headless", "--config", config.name]
+            command += ["--max-frames", str(count)]
+            ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            if ended.returncode:
+                last = (ended.stderr.strip().splitlines() or ["no reason given"])[-1]
+                raise SourceError(f"a fresh `edge-app run` failed where the bench did not: {last}")
+            seconds = seconds or time.perf_counter() - start
+    return round(seconds, 2), round(peak_rss_mib(resource.RUSAGE_CHILDREN), 1)
+
+
+def peak_rss_mib(who: int = resource.RUSAGE_SELF) -> float:
+    """Peak resident memory of this process, or of the largest child that has ended, MiB."""
+    peak = resource.getrusage(who).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

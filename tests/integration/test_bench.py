@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
+import onnx
 import pytest
 
 from edge_app.bench import peak_rss_mib, run_bench
-from edge_app.errors import ModelError, SourceError
+from edge_app.classic import resnet50
+from edge_app.errors import ModelError, SinkError, SourceError
 from edge_app.settings import Settings
 from tests.media import Pixels
 
@@ -40,6 +43,34 @@ def test_the_table_tells_every_figure(models: Path, astronaut: Pixels) -> None:
     assert rows["frames"] == "2, 1.00 faces a frame"
     assert rows["decoding alone"] == f"{report.decode_fps:.1f} fps"
     assert {f"{stage}, median / p95" for stage in report.stages} <= set(rows)
+
+
+def test_the_classic_recipe_is_run_on_the_same_frames(models: Path, tmp_path: Path, astronaut: Pixels) -> None:
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), astronaut)
+    report = run_bench(settings(tmp_path), frames=None, classic=True)
+    facts = report.to_dict()
+    assert report.classic_fps is not None
+    assert facts["pipeline_to_classic"] == pytest.approx(report.pipeline_fps / report.classic_fps, abs=1e-3)
+    assert report.first_result_s is not None
+    assert report.headless_mib is not None
+    assert report.first_result_s > report.start_s
+    assert 50 < report.headless_mib < 1000
+    assert {"classic recipe", "start to first result"} <= set(dict(report.rows()))
+    chart = tmp_path / "bench.png"
+    report.plot(chart)
+    assert cv2.imread(str(chart)).std() > 10
+    with pytest.raises(SinkError, match="none"):
+        report.plot(tmp_path / "none" / "bench.png")
+
+
+def test_the_classic_network_is_resnet_50() -> None:
+    torchvision = pytest.importorskip("torchvision")
+    ours = sum(int(np.prod(w.dims)) for w in onnx.load_from_string(resnet50()).graph.initializer)
+    net = torchvision.models.resnet50(num_classes=2)
+    theirs = sum(p.numel() for p in net.parameters())
+    folded = sum(m.num_features for m in net.modules() if isinstance(m, torchvision.models.resnet.nn.BatchNorm2d))
+    assert ours == theirs - folded  # a folded normalisation leaves one bias of its two parameters a channel
 
 
 def test_a_source_that_ends_is_run_whole(models: Path, tmp_path: Path, astronaut: Pixels) -> None:
