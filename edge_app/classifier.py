@@ -67,8 +67,10 @@ class MaskClassifier:
         odds = logits[:, NO_MASK] - logits[:, MASK]
         return np.asarray(1 / (1 + np.exp(np.clip(odds, -60, 60))), np.float32)
 
-    def classify(self, image: npt.NDArray[np.uint8], detections: sv.Detections) -> None:
-        """Classify every face of a uint8 (H, W, 3) BGR image; fills the detections in place."""
-        probability = self.probabilities(crop_faces(image, np.asarray(detections.xyxy, np.float32), self._size))
+    def classify(self, image: npt.NDArray[np.uint8], detections: sv.Detections) -> npt.NDArray[np.uint8]:
+        """Classify every face of a uint8 (H, W, 3) BGR image in place; gives the uint8 (n, S, S, 3) BGR crops."""
+        crops = crop_faces(image, np.asarray(detections.xyxy, np.float32), self._size)
+        probability = self.probabilities(crops)
         detections.data["mask_probability"] = probability
         detections.class_id = np.where(probability >= 0.5, MASK, NO_MASK)
+        return crops

@@ -16,6 +16,7 @@ from edge_app.classifier import MaskClassifier
 from edge_app.detector import open_detector
 from edge_app.errors import SinkError, SourceError
 from edge_app.overlay import annotate_image
+from edge_app.quality import QualityGate
 from edge_app.settings import Settings
 from edge_app.sources import list_images, load_image
 
@@ -61,7 +62,7 @@ def judge(
 
     Args:
         paths: pictures, or folders of pictures.
-        settings: the detector, classifier and verdict sections are used.
+        settings: the detector, classifier, quality and verdict sections are used.
         output_dir: folder for annotated copies; made where it is missing.
         on_error: told of every picture or folder that cannot be read.
 
@@ -71,6 +72,7 @@ def judge(
     """
     detector = open_detector(settings.detector)
     classifier = MaskClassifier(settings.classifier)
+    gate = QualityGate(settings.quality)
     high, low = classifier.bounds(settings.verdict)
     inputs = list(_expand(paths, on_error))
     names = _Names(output_dir, inputs) if output_dir else None
@@ -81,13 +83,20 @@ def judge(
             on_error(error)
             continue
         detections = detector.detect(image)
-        classifier.classify(image, detections)
+        crops = classifier.classify(image, detections)
+        gate.rate(crops, detections, (image.shape[1], image.shape[0]))
         scores = detections.confidence if detections.confidence is not None else np.ones(len(detections))
+        rows = zip(
+            detections.xyxy, scores, detections.data["mask_probability"], detections.data["quality"], strict=True
+        )
         faces = [
-            Face((float(x0), float(y0), float(x1), float(y1)), float(score), face_label(float(p), high, low), float(p))
-            for (x0, y0, x1, y1), score, p in zip(
-                detections.xyxy, scores, detections.data["mask_probability"], strict=True
+            Face(
+                (float(x0), float(y0), float(x1), float(y1)),
+                float(score),
+                face_label(float(p), high, low) if quality > 0 else "unsure",
+                float(p),
             )
+            for (x0, y0, x1, y1), score, p, quality in rows
         ]
         if names:
             _write(names.free(path), annotate_image(image, detections, [face.label for face in faces]))

@@ -21,6 +21,7 @@ from edge_app.events import Event, Lifecycle
 from edge_app.frames import Frame, FrameResult
 from edge_app.metrics import Metrics, timed
 from edge_app.outputs import Outputs
+from edge_app.quality import QualityGate
 from edge_app.settings import Settings
 from edge_app.sources import parse_source
 from edge_app.tracking import FaceTracker
@@ -43,6 +44,7 @@ class Judge:
     def __init__(self, settings: Settings) -> None:
         self._detector = open_detector(settings.detector)
         self._classifier = MaskClassifier(settings.classifier)
+        self._gate = QualityGate(settings.quality)
         self._tracker = FaceTracker(settings.tracker)
         high, low = self._classifier.bounds(settings.verdict)
         self._board = VerdictBoard(settings.verdict, high, low, forget_s=settings.tracker.lost_s)
@@ -58,7 +60,9 @@ class Judge:
     def judge(self, result: FrameResult) -> FrameResult:
         """Classify the faces, join them to persons, vote, and tell what changed. Frames must come in order."""
         with timed(result.timings, "classify"):
-            self._classifier.classify(result.frame.image, result.detections)
+            image = result.frame.image
+            crops = self._classifier.classify(image, result.detections)
+            self._gate.rate(crops, result.detections, (image.shape[1], image.shape[0]))
         with timed(result.timings, "track"):
             result.detections = self._tracker.update(result.detections, result.frame.time)
         with timed(result.timings, "decide"):

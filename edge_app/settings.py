@@ -52,6 +52,17 @@ class ClassifierSettings(Section):
     threads: int = Field(1, ge=1, le=64, description="CPU threads of the classifier")
 
 
+class QualitySettings(Section):
+    """What makes a face's vote count less. Each measure gives a full vote from its value on, none below half of it."""
+
+    enabled: bool = Field(True, description="Weigh votes by the face's quality")
+    lowest: Unit = Field(0.2, description="A face of lower quality has no vote and is unsure")
+    width_px: float = Field(12.0, ge=0, le=2048, description="Full vote from this face width on, pixels")
+    sharpness: float = Field(0.8, ge=0, le=255, description="Full vote from this Laplacian deviation on, grey levels")
+    brightness: float = Field(50.0, ge=0, le=255, description="Full vote from this mean grey level on, 0..255")
+    at_edge: Unit = Field(0.5, description="Factor on the vote of a face that touches the frame's edge")
+
+
 class TrackerSettings(Section):
     lost_s: Seconds = Field(1.5, description="A person unseen for this long has left, seconds")
     iou_threshold: Unit = Field(0.1, description="Lowest IoU that joins a detection to a person")
@@ -89,6 +100,7 @@ class Settings(Section):
     source: SourceSettings = SourceSettings()
     detector: DetectorSettings = DetectorSettings()
     classifier: ClassifierSettings = ClassifierSettings()
+    quality: QualitySettings = QualitySettings()
     tracker: TrackerSettings = TrackerSettings()
     verdict: VerdictSettings = VerdictSettings()
     output: OutputSettings = OutputSettings()

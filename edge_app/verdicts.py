@@ -1,8 +1,9 @@
 """One person's mask probabilities over time become one verdict: mask, no_mask or unsure.
 
 Takes the tracked detections of a frame with their mask probabilities, gives one `Verdict` a row. Votes are weighed by
-detector score and kept for a window of seconds (not frames: a live source drops frames, which would make a count
-mean different things at different speeds). A verdict, once given, holds until the mean has clearly crossed back.
+detector score times face quality, where the detections have it, and kept for a window of seconds (not frames: a live
+source drops frames, which would make a count mean different things at different speeds). A weight of zero is no vote.
+A verdict, once given, holds until the mean has clearly crossed back.
 """
 
 from collections import deque
@@ -63,10 +64,11 @@ class VerdictBoard:
         """Add one frame's votes; a verdict for each row. `time` is the frame's, in seconds."""
         probabilities = np.asarray(detections.data.get("mask_probability", np.zeros(len(detections))))
         scores = detections.confidence if detections.confidence is not None else np.ones(len(detections))
+        weights = np.asarray(scores) * detections.data.get("quality", 1.0)
         ids = detections.tracker_id if detections.tracker_id is not None else np.full(len(detections), -1)
         verdicts = [
-            self._vote(int(tracker_id), time, float(probability), float(score))
-            for tracker_id, probability, score in zip(ids, probabilities, scores, strict=True)
+            self._vote(int(tracker_id), time, float(probability), float(weight))
+            for tracker_id, probability, weight in zip(ids, probabilities, weights, strict=True)
         ]
         for tracker_id in [i for i, v in self._voters.items() if time - v.last_seen > self._forget_s]:
             del self._voters[tracker_id]
@@ -77,12 +79,13 @@ class VerdictBoard:
             return Verdict("unsure", probability, max(probability, 1 - probability), 1)
         voter = self._voters.setdefault(tracker_id, _Voter())
         voter.last_seen = time
-        voter.votes.append((time, probability, weight))
-        while time - voter.votes[0][0] > self._settings.window_s:
+        if weight > 0:
+            voter.votes.append((time, probability, weight))
+        while voter.votes and time - voter.votes[0][0] > self._settings.window_s:
             voter.votes.popleft()
         total = sum(w for _, _, w in voter.votes)
         mean = sum(p * w for _, p, w in voter.votes) / total if total > 0 else probability
-        voter.label = self._decide(voter.label, mean, len(voter.votes))
+        voter.label = self._decide(voter.label, mean, len(voter.votes)) if voter.votes else "unsure"
         confidence = {"mask": mean, "no_mask": 1 - mean, "unsure": max(mean, 1 - mean)}[voter.label]
         return Verdict(voter.label, mean, confidence, len(voter.votes))
 
