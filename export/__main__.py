@@ -101,6 +101,40 @@ def evaluate(
         _show(_evaluate_detector(data, folder, peer or [], size or [320, 640], engine, plots))
 
 
+@app.command("evaluate-together")
+def evaluate_together(
+    data: Annotated[Path | None, typer.Option(help="COCO file, images in images/ beside it.")] = None,
+    peer: Annotated[list[Path] | None, typer.Option(help="Another detector's ONNX, measured in the same run.")] = None,
+    size: Annotated[list[int] | None, typer.Option(help="Detector long side, pixels.  [default: 320 and 640]")] = None,
+    detector: Annotated[Path | None, typer.Option(help="Model folder.  [default: models/face_detector]")] = None,
+    classifier: Annotated[Path | None, typer.Option(help="Model folder.  [default: models/mask_classifier]")] = None,
+) -> None:
+    """Of all labelled faces, how many are found and called right, end to end. Ours runs at its shipped threshold, a
+    peer at the one that gives it 0.05 false positives an image on the same pictures."""
+    from edge_app.detector import score_threshold
+    from edge_app.models import Model
+    from export import evaluate_detector as measure
+    from export.evaluate_together import together
+    from export.training import shared_data
+
+    if data is None:
+        _need_data("scenes/val.json")
+        data = shared_data() / "scenes" / "val.json"
+    if not data.is_file():
+        raise UsageError(f"{data}: no such file; expected a COCO file")
+    detector = detector or models_dir() / "face_detector"
+    pictures = measure.read(data, data.parent / "images")
+    out: dict[str, Any] = {"data": str(data)}
+    for side in size or [320, 640]:
+        threshold = score_threshold(Model(detector).manifest, side)
+        rows = {detector.name: together(measure.open_engine(detector), threshold, classifier, pictures, side)}
+        for path in peer or []:
+            threshold = measure.evaluate(measure.open_engine(path), pictures, side).threshold(0.05)
+            rows[path.stem] = together(measure.open_engine(path), threshold, classifier, pictures, side)
+        out[f"long side {side} px"] = rows
+    _show(out)
+
+
 @app.command("evaluate-clips")
 def evaluate_clips(
     folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="Clips with a clips.json.")] = None,
@@ -157,6 +191,11 @@ def _evaluate_detector(
         for path in peers:
             results[path.stem] = measure.evaluate(measure.open_engine(path), pictures, side)
         out[f"long side {side} px"] = {name: result.report() for name, result in results.items()}
+        for name, path in {folder.name: folder, **{p.stem: p for p in peers}}.items():
+            again = measure.open_engine(path, engine)
+            out[f"long side {side} px"][name][f"faces that fill {measure.FILLING:.0%} of the frame"] = measure.close_up(
+                again, pictures, side, results[name].threshold(0.05)
+            )
         if f"score@{side}" in thresholds:
             out[f"long side {side} px"][folder.name]["shipped threshold"] = results[folder.name].at(
                 thresholds[f"score@{side}"]

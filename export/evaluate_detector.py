@@ -21,7 +21,9 @@ from export.detector_data import Array, iou
 
 RATES = (0.02, 0.05, 0.1)  # false positives an image
 LABELS = ("mask", "no_mask", "incorrect_mask")
-SMALLEST, LARGE, REFERENCE = 16.0, 48.0, 640.0  # pixels, at that long side
+SMALLEST, SMALL, LARGE, REFERENCE = 16.0, 24.0, 48.0, 640.0  # pixels, at that long side
+SIZES = {"SML": "", "S": " 16-24 px", "SM": " 16-48 px", "L": " 48 px up"}
+FILLING = 0.8  # of the frame's side, in `close_up`
 LOWEST_SCORE = 0.02
 
 
@@ -37,8 +39,8 @@ class Picture:
 
 @dataclass(slots=True)
 class Result:
-    """scores: best score of each face, -1 where missed; labels, sizes ('M' or 'L') of the same faces; false: scores of
-    false positives, best first; milliseconds: detector time of each image."""
+    """scores: best score of each face, -1 where missed; labels, sizes ('S' 16-24 px, 'M' to 48, 'L') of the same faces;
+    false: scores of false positives, best first; milliseconds: detector time of each image."""
 
     images: int
     scores: Array
@@ -52,7 +54,7 @@ class Result:
         at = int(rate * self.images)
         return float(self.false[at]) if at < len(self.false) else LOWEST_SCORE
 
-    def recall(self, label: str, threshold: float, size: str = "ML") -> tuple[float, int]:
+    def recall(self, label: str, threshold: float, size: str = "SML") -> tuple[float, int]:
         """Share of the label's faces with a score above the threshold, and how many faces there are."""
         chosen = [s for s, c, z in zip(self.scores, self.labels, self.sizes, strict=True) if c == label and z in size]
         return (float(np.mean(np.array(chosen) > threshold)) if chosen else float("nan")), len(chosen)
@@ -72,10 +74,10 @@ class Result:
             "false positives an image": round(float((self.false > threshold).sum()) / max(1, self.images), 4),
         }
         for label in LABELS:
-            for size, name in (("ML", label), ("M", f"{label} 16-48 px"), ("L", f"{label} 48 px up")):
+            for size, name in SIZES.items():
                 value, n = self.recall(label, threshold, size)
                 if n:
-                    row[name] = {"recall": round(value, 4), "n": n}
+                    row[f"{label}{name}"] = {"recall": round(value, 4), "n": n}
         return row
 
     def report(self) -> dict[str, Any]:
@@ -165,10 +167,31 @@ def evaluate(engine: Engine, pictures: list[Picture], long_side: int) -> Result:
         for j in np.flatnonzero(wide >= SMALLEST):
             scores.append(float(best[j]))
             result.labels.append(picture.labels[j])
-            result.sizes.append("L" if wide[j] >= LARGE else "M")
+            result.sizes.append("L" if wide[j] >= LARGE else "M" if wide[j] >= SMALL else "S")
     result.scores = np.array(scores, np.float32)
     result.false = np.sort(np.array(false, np.float32))[::-1]
     return result
+
+
+def close_up(engine: Engine, pictures: list[Picture], long_side: int, threshold: float) -> dict[str, Any]:
+    """Recall of faces that fill `FILLING` of a square frame of `long_side` pixels: each labelled face of `LARGE` pixels
+    and more is cut out of its picture with what is around it; where the picture ends its last pixels are repeated."""
+    hits: dict[str, list[bool]] = {}
+    for picture in pictures:
+        image = load(picture)
+        for box, label in zip(picture.faces, picture.labels, strict=True):
+            if (box[2] - box[0]) * REFERENCE / max(image.shape[:2]) < LARGE:
+                continue
+            side = float((box[2:] - box[:2]).max()) / FILLING
+            zoom, corner = long_side / side, (box[:2] + box[2:] - side) / 2
+            view = np.array([[zoom, 0, -corner[0] * zoom], [0, zoom, -corner[1] * zoom]])
+            frame = cv2.warpAffine(image, view, (long_side, long_side), borderMode=cv2.BORDER_REPLICATE)
+            rows = engine(np.asarray(frame, np.uint8))
+            rows = rows[rows[:, 14] > threshold]
+            target = np.asarray([(box - np.tile(corner, 2)) * zoom], np.float32)
+            found = matches(np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]]), target)
+            hits.setdefault(label, []).append(bool(found.any()))
+    return {label: {"recall": round(float(np.mean(h)), 4), "n": len(h)} for label, h in sorted(hits.items())}
 
 
 def open_engine(model: Path, kind: str = "opencv", threads: int = 1) -> Engine:
