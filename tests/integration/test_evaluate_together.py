@@ -25,8 +25,10 @@ FACE = [165, 45, 120, 160]  # x, y, width, height of the astronaut's
 def coco(tmp_path: Path, astronaut: Pixels) -> Path:
     """The portrait, labelled bare; once more with the label mask, which is wrong; and a face where none is."""
     (tmp_path / "images").mkdir()
-    cv2.imwrite(str(tmp_path / "images" / "a.png"), astronaut)
-    boxes = [(1, FACE, 2), (2, FACE, 1), (2, [20, 420, 60, 60], 2)]
+    picture = astronaut.copy()
+    picture[400:, 400:] = 90
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), picture)
+    boxes = [(1, FACE, 2), (2, FACE, 1), (2, [430, 430, 60, 60], 2)]
     data = {
         "images": [{"id": i, "file_name": "a.png", "width": 512, "height": 512} for i in (1, 2)],
         "annotations": [
