@@ -9,6 +9,7 @@ from edge_app.frames import FrameResult
 from edge_app.settings import OutputSettings
 from edge_app.sinks import IsolatedSink
 from edge_app.sinks.jsonl import JsonlSink
+from edge_app.sinks.queued import QueuedSink
 from edge_app.sinks.summary import SummarySink
 from edge_app.sinks.video import VideoSink
 from edge_app.sinks.window import WindowSink
@@ -36,7 +37,8 @@ class Outputs:
                 self._events = JsonlSink(settings.events)
                 self._sinks.append(IsolatedSink(self._events))
             if settings.video:
-                self._sinks.append(IsolatedSink(VideoSink(settings.video, info.fps)))
+                video = VideoSink(settings.video, info.fps)
+                self._sinks.append(IsolatedSink(QueuedSink(video, info.live)))  # encoding is slow
             if settings.show:
                 self._window = WindowSink()
                 self._sinks.append(IsolatedSink(self._window))
