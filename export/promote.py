@@ -55,11 +55,8 @@ def examine(candidate: Path, current: Path | None, faces: measure.Crops) -> Gate
 
     Raises:
         ModelError: a folder that the runtime would refuse, or without both precisions.
-        UsageError: faces of one class only.
     """
     masked = faces.labels == "mask"
-    if masked.all() or not masked.any():
-        raise UsageError("the faces to measure on are all of one class: expected masked and bare ones in --data")
     scores = {p: measure.probabilities(candidate, p, faces.crops) for p in PRECISIONS}
     changes = []
     if current:
@@ -81,7 +78,7 @@ def promote(
         What was measured and done, as recorded in the manifest's history.
 
     Raises:
-        Refused: an objection, and no approval. UsageError: nothing to raise. ModelError: an unsound model folder.
+        Refused: an objection, and no approval. UsageError: nothing to raise, or faces of one class. ModelError: an unsound model folder.
     """
     _restore(current)
     manifest = Model(candidate).manifest
@@ -93,6 +90,8 @@ def promote(
     before = Model(present).manifest if present else None
     if before and stage == "prod" and _same(before, manifest):
         raise UsageError(f"{candidate}: the same model is already in {current}; nothing to replace")
+    if len({label == "mask" for label in faces.labels}) < 2:
+        raise UsageError(f"{data}: all its faces are of one class; measure on masked and bare ones (--data)")
     gate = examine(candidate, present, faces)
     objections = gate.objections()
     if objections and not approve:
