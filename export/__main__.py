@@ -11,7 +11,7 @@ import typer
 from edge_app.errors import EdgeAppError, UsageError
 from edge_app.models import models_dir
 from export.commands import labelled_faces, need_data, show, val_data
-from export.retrain_commands import promote
+from export.retrain_commands import label, promote
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -38,12 +38,15 @@ def train_classifier(
     seed: Seed = 0,
     threads: Threads = 2,
     resume: Resume = True,
+    add: Annotated[
+        list[Path] | None, typer.Option(help="Reviewed COCO file from `label`, trained on too; may be repeated.")
+    ] = None,
 ) -> None:
     """Train the mask classifier from scratch on the shared data."""
     from export.classifier import train
 
     need_data("scenes/train.json")
-    print(train(out, minutes, seed, threads, resume))
+    print(train(out, minutes, seed, threads, resume, add=add or []))
 
 
 @app.command("train-detector")
@@ -118,6 +121,7 @@ def evaluate_clips(
     show(measure(folder, resolve(config=None, assignments=assignments or (), flags={}).settings))
 
 
+app.command("label")(label)
 app.command("promote")(promote)
 
 

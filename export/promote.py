@@ -78,7 +78,8 @@ def promote(
         What was measured and done, as recorded in the manifest's history.
 
     Raises:
-        Refused: an objection, and no approval. UsageError: nothing to raise, or faces of one class. ModelError: an unsound model folder.
+        Refused: an objection, and no approval. UsageError: nothing to raise, or faces of one class.
+        ModelError: an unsound model folder, or one that cannot be replaced.
     """
     _restore(current)
     manifest = Model(candidate).manifest

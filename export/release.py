@@ -110,7 +110,7 @@ def build_classifier(
     worst = export_classifier(classifier.load(run / "checkpoint.pt"), folder / "model.onnx", pixels.CROP_SIZE)
     quantize(folder / "model.onnx", folder / "model.int8.onnx", calibration_crops(train))
     state = load_checkpoint(run / "checkpoint.pt") or {}
-    added: dict[str, int] = state.get("added", {})
+    added: list[tuple[str, int]] = state.get("added", [])
     truth = (val.labels == "mask").astype(float)
     rest: dict[str, Any] = {
         "name": "mask_classifier",
@@ -134,7 +134,7 @@ def build_classifier(
                 "scenes/train.json and auto_bare.json: labelled faces of 14 px and more",
                 "photos/train (ck, rmfd, karan): the face that YuNet finds in each photo",
                 f"{len(train):,} faces in all; masks and other objects are drawn on some",
-                *(f"{name}: {n:,} more faces, labelled by an earlier model and reviewed" for name, n in added.items()),
+                *(f"{name}: {n:,} more faces, labelled by an earlier model and reviewed" for name, n in added),
             ],
             "caution": CAUTION,
             "network": f"ResNet-18 layout of torchvision basic blocks, first stage {state.get('width')} channels",

@@ -38,3 +38,19 @@ def promote(
     name = f"{data.parent.name}/{data.name}"  # goes into a manifest, which no machine's paths should
     current = models_dir() / "mask_classifier"
     show(raise_stage(candidate, current, labelled_faces(data), name, stage.value, approve))
+
+
+def label(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures and clips.")],
+    out: Annotated[Path, typer.Option(help="COCO file to make; pictures go into images/ beside it.")],
+    every: Annotated[int, typer.Option(min=1, help="Of a clip, every Nth frame.")] = 25,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, as for edge-app.")
+    ] = None,
+) -> None:
+    """Label pictures and clips by the current models, the most doubtful faces first, marked for review."""
+    from edge_app.config import resolve
+    from export.label import label as write
+
+    settings = resolve(config=None, assignments=assignments or (), flags={}).settings
+    show(write(folder, out, settings, every))
