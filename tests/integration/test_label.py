@@ -16,12 +16,15 @@ from tests.workshop import Pixels, leave, missing
 if reason := missing("torch", "torchvision", "onnx", "sklearn", "onnxruntime.quantization"):
     leave(reason)
 
+import torch
+
 from edge_app import demo
 from edge_app.errors import UsageError
+from edge_app.faces import crop_face, to_network_input
 from export import coco_file
 from export.__main__ import main
-from export.classifier import train
-from export.classifier_data import MASK, NO_MASK, coco_faces, store_faces
+from export.classifier import load, train
+from export.classifier_data import INCORRECT, MASK, NO_MASK, coco_faces, store_faces
 from export.classifier_more import JoinedFaces, added_faces
 from export.training import load_checkpoint
 from tests.integration.test_classifier_workshop import views
@@ -120,6 +123,7 @@ def test_the_most_doubtful_face_comes_first_and_waits_for_review(
     for note in coco["annotations"]:
         assert note.get("review", False) is (0.3 < note["mask_probability"] < 0.7)
         assert note["category_id"] == (1 if note["mask_probability"] >= 0.5 else 2)
+    assert 0 < sum("review" in n for n in coco["annotations"]) < 9
     assert json.loads(printed)["review"] == sum("review" in n for n in coco["annotations"])
 
 
@@ -146,15 +150,34 @@ def test_reviewed_faces_are_added_to_a_training_and_unreviewed_ones_are_not(
         assert (joined[place].kind, joined[place].source) == (part[i].kind, part[i].source)
     assert set(joined.sources) == {"drawn", "week"}
 
-    path = train(run, 0.03, threads=1, faces=base, width=8, batch=8, add=[out, out])
-    state = load_checkpoint(path)
-    assert state is not None
-    assert state["step"] > 0
-    assert state["added"] == [("labels.json", 3), ("labels.json", 3)]
-
     coco["annotations"][3].pop("review")  # a later review is read, not what was stored before
     out.write_text(json.dumps(coco))
     assert len(added_faces(out, tmp_path, run)) == 4
+
+
+def test_a_training_sees_what_was_added(week: Path, astronaut: Pixels, label: Label, tmp_path: Path) -> None:
+    """All other faces are badly masked ones: who calls faces masked has seen the added one."""
+    out, run = tmp_path / "labelled" / "labels.json", tmp_path / "run"
+    for path in week.iterdir():
+        if path.name != "masked.jpg":
+            path.unlink()
+    assert label(week, "--out", out)[0] == 0
+    others = views(astronaut, 20, seed=0)
+    for face in others:
+        face.kind = INCORRECT
+    base = store_faces(iter(others), run / "faces")
+    called = {}
+    for name, add in (("without", []), ("with", [out, out])):
+        path = train(tmp_path / name, 0.05, threads=1, faces=base, width=8, batch=8, add=add)
+        state = load_checkpoint(path)
+        assert state is not None
+        assert state["added"] == [("labels.json", 1)] * len(add)
+        region = added_faces(out, tmp_path, run)[0]
+        crop = to_network_input(crop_face(region.region, region.box)[None])
+        with torch.inference_mode():
+            mask, no_mask = load(path)(torch.from_numpy(crop))[0].tolist()
+        called[name] = mask > no_mask
+    assert called == {"without": False, "with": True}
 
 
 def test_nothing_is_overwritten(week: Path, label: Label) -> None:
