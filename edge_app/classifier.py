@@ -6,7 +6,7 @@ import supervision as sv
 
 from edge_app.errors import ModelError, UsageError
 from edge_app.faces import crop_faces, to_network_input
-from edge_app.models import Model, models_dir
+from edge_app.models import open_model
 from edge_app.settings import ClassifierSettings, VerdictSettings
 
 MASK, NO_MASK = 0, 1  # class ids
@@ -18,11 +18,12 @@ class MaskClassifier:
     mask_threshold, no_mask_threshold: bounds of the unsure band on the mask probability, from the manifest.
 
     Raises:
-        ModelError: a model that is missing, altered, of another task or with other tensors, or no such provider.
+        ModelError: a model that is missing, altered, of an earlier stage, of another task or with other tensors, or no
+            such provider.
     """
 
     def __init__(self, settings: ClassifierSettings) -> None:
-        model = Model(settings.model or models_dir() / "mask_classifier")
+        model = open_model(settings.model, "mask_classifier", settings.stage)
         manifest = model.manifest
         if manifest.task != "mask_classification" or manifest.labels != ["mask", "no_mask"]:
             raise ModelError(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import supervision as sv
 
 from edge_app.errors import ModelError
-from edge_app.models import Manifest, Model, models_dir
+from edge_app.models import Manifest, Model, open_model
 from edge_app.settings import DetectorSettings
 
 Image = npt.NDArray[np.uint8]
@@ -143,9 +143,10 @@ def open_detector(settings: DetectorSettings) -> FaceDetector:
     """Open the detector model and run it once, so that the first frame does not pay for the start.
 
     Raises:
-        ModelError: a model that is missing, altered, of another task, or that the engine cannot run.
+        ModelError: a model that is missing, altered, of another task, of an earlier stage, or that the engine
+            cannot run.
     """
-    model = Model(settings.model or models_dir() / "face_detector")
+    model = open_model(settings.model, "face_detector", settings.stage)
     if model.manifest.task != "face_detection":
         raise ModelError(f"{model.folder}: a {model.manifest.task} model; detector.model needs face_detection")
     score = settings.score_threshold

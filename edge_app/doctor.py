@@ -16,7 +16,7 @@ from typing import Any, Literal
 from edge_app.board import board_text
 from edge_app.config import Resolved
 from edge_app.errors import EdgeAppError, ModelError, UsageError
-from edge_app.settings import Settings
+from edge_app.settings import ClassifierSettings, DetectorSettings, Settings
 
 _PACKAGES = ("opencv-python", "onnxruntime", "numpy", "supervision", "trackers", "av", "pydantic")
 _LIBRARIES = {"libGL": "libgl1", "libgthread": "libglib2.0-0", "libglib": "libglib2.0-0", "libxcb": "libxcb1"}
@@ -164,13 +164,16 @@ def _onnxruntime(settings: Settings) -> Iterator[Row]:
 
 def _models(settings: Settings) -> Iterator[Row]:
     try:
-        from edge_app.models import Model, models_dir
+        from edge_app.models import ModelName, open_model
     except ImportError:  # reported by the onnxruntime row
         return
-    chosen = {"face_detector": settings.detector.model, "mask_classifier": settings.classifier.model}
-    for name, folder in chosen.items():
+    chosen: dict[ModelName, DetectorSettings | ClassifierSettings] = {
+        "face_detector": settings.detector,
+        "mask_classifier": settings.classifier,
+    }
+    for name, part in chosen.items():
         try:
-            model = Model(folder or models_dir() / name)
+            model = open_model(part.model, name, part.stage)
             for precision in model.manifest.files:
                 model.session(precision)
         except ModelError as error:

@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edge_app.errors import ModelError
 
 MANIFEST = "manifest.json"
+ModelName = Literal["face_detector", "mask_classifier"]
+Stage = Literal["beta", "gamma", "prod"]
+STAGES: tuple[Stage, ...] = ("beta", "gamma", "prod")  # in the order that a model goes through them
 _REPAIR = "restore the folder from the release, or export the model again with `python -m export`"
 
 
@@ -51,13 +54,31 @@ class InputTensor(Tensor):
     resize: str
 
 
+class Step(_Strict):
+    """One stage that a model has reached.
+
+    time: ISO 8601, UTC. version, sha256 (precision -> hex): of which files. metrics: what was measured for it, on n
+    labelled faces of `data`. approved: why it was let through although the measurement spoke against it.
+    """
+
+    stage: Stage
+    time: str
+    version: str
+    sha256: dict[str, str]
+    metrics: dict[str, Any]
+    n: int
+    data: str
+    approved: str | None = None
+
+
 class Manifest(_Strict):
-    """What `manifest.json` holds."""
+    """What `manifest.json` holds. history: oldest first; that of the models it replaced comes before its own."""
 
     name: str
     version: str
     task: Literal["face_detection", "mask_classification"]
-    stage: Literal["beta", "gamma", "prod"] = "prod"
+    stage: Stage = "prod"
+    history: list[Step] = []
     files: dict[str, ModelFile]
     opset: int
     input: InputTensor
@@ -151,6 +172,28 @@ class Model:
                 raise ModelError(f"{path}: tensor {got[0]} differs from the manifest's {want[0]}: {_REPAIR}")
         if len(expected) != len(found):
             raise ModelError(f"{path}: {len(found)} tensors, the manifest has {len(expected)}: {_REPAIR}")
+
+
+def open_model(folder: Path | None, name: ModelName, stage: Stage) -> Model:
+    """The model folder that a setting names, or the default one, if its stage may run.
+
+    Args:
+        folder: `detector.model` or `classifier.model`. name: which default model stands in for None.
+        stage: `detector.stage` or `classifier.stage`, the earliest stage that may run.
+
+    Raises:
+        ModelError: as `Model`, or a model of an earlier stage.
+    """
+    model = Model(folder or models_dir() / name)
+    found = model.manifest.stage
+    if STAGES.index(found) < STAGES.index(stage):
+        section = name.rpartition("_")[2]
+        advice = "promote it with `python -m export promote`, or " if section == "classifier" else ""
+        raise ModelError(
+            f"{model.folder / MANIFEST}: its stage is {found}, only {stage} may run here: {advice}set {section}.stage "
+            f"to {found} if you mean to run it"
+        )
+    return model
 
 
 def _fixed(shape: list[int | str]) -> dict[int, int]:

@@ -37,6 +37,7 @@ class SourceSettings(Section):
 
 class DetectorSettings(Section):
     model: Path | None = Field(None, description="Model folder; null: the face_detector that comes with edge_app")
+    stage: Literal["beta", "gamma", "prod"] = Field("prod", description="Earliest stage of a model that may run")
     engine: Literal["opencv", "onnxruntime"] = Field("opencv", description="What runs the detector network")
     input_size: int = Field(320, ge=96, le=2048, description="Long side the frame is shrunk to, pixels")
     score_threshold: Unit | None = Field(None, description="Lowest score kept; null: from the model's manifest")
@@ -47,6 +48,7 @@ class DetectorSettings(Section):
 
 class ClassifierSettings(Section):
     model: Path | None = Field(None, description="Model folder; null: the mask_classifier that comes with edge_app")
+    stage: Literal["beta", "gamma", "prod"] = Field("prod", description="Earliest stage of a model that may run")
     precision: Literal["int8", "fp32"] = Field("int8", description="Which ONNX file of the model runs")
     provider: str = Field("CPUExecutionProvider", description="onnxruntime execution provider")
     threads: int = Field(1, ge=1, le=64, description="CPU threads of the classifier")

@@ -1,6 +1,5 @@
 """The commands of the workshop: `python -m export --help`. Training needs the `export` extra and the shared data."""
 
-import json
 import os
 import sys
 from enum import StrEnum
@@ -11,6 +10,8 @@ import typer
 
 from edge_app.errors import EdgeAppError, UsageError
 from edge_app.models import models_dir
+from export.commands import labelled_faces, need_data, show, val_data
+from export.retrain_commands import label, promote
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -19,6 +20,10 @@ Seed = Annotated[int, typer.Option(help="Seed of weights, sampling and augmentat
 Threads = Annotated[int, typer.Option(help="CPU threads of the training step; one more process prepares batches.")]
 Resume = Annotated[bool, typer.Option(help="Go on from the checkpoint in --out, if there is one.")]
 Folder = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Model folder.  [default: the one in models/]")]
+Target = Annotated[
+    Path | None,
+    typer.Option(help="Folder to make.  [default: detector: the one in models/; classifier: mask_classifier in RUN]"),
+]
 
 
 class Which(StrEnum):
@@ -33,12 +38,15 @@ def train_classifier(
     seed: Seed = 0,
     threads: Threads = 2,
     resume: Resume = True,
+    add: Annotated[
+        list[Path] | None, typer.Option(help="Reviewed COCO file from `label`, trained on too; may be repeated.")
+    ] = None,
 ) -> None:
     """Train the mask classifier from scratch on the shared data."""
     from export.classifier import train
 
-    _need_data("scenes/train.json")
-    print(train(out, minutes, seed, threads, resume))
+    need_data("scenes/train.json")
+    print(train(out, minutes, seed, threads, resume, add=add or []))
 
 
 @app.command("train-detector")
@@ -52,7 +60,7 @@ def train_detector(
     """Train the face detector from scratch on the shared data."""
     from export.detector import train
 
-    _need_data("scenes/train.json")
+    need_data("scenes/train.json")
     print(train(out, minutes, seed, threads, resume))
 
 
@@ -60,7 +68,7 @@ def train_detector(
 def release(
     which: Which,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Training folder with a checkpoint.")],
-    folder: Folder = None,
+    folder: Target = None,
     version: Annotated[str, typer.Option(help="Version in the manifest.")] = "1",
 ) -> None:
     """Export a trained model to ONNX (classifier: int8 too), measure it on val, write manifest, card and plots."""
@@ -68,9 +76,9 @@ def release(
 
     if not (run / "checkpoint.pt").is_file():
         raise UsageError(f"{run}: no checkpoint.pt there; train first, or name the folder given to --out")
-    _need_data("scenes/val.json")
+    need_data("scenes/val.json")
     make = release_detector if which is Which.face_detector else release_classifier
-    _show(make(run, folder, version))
+    show(make(run, folder, version))
 
 
 @app.command("evaluate")
@@ -87,18 +95,12 @@ def evaluate(
     plots: Annotated[Path | None, typer.Option(help="Folder for plots.  [default: none]")] = None,
 ) -> None:
     """Measure a model on labelled pictures and print JSON."""
-    from export.training import shared_data
-
-    if data is None:
-        _need_data("scenes/val.json")
-        data = shared_data() / "scenes" / "val.json"
-    if not data.exists():
-        raise UsageError(f"{data}: no such file or folder; expected a COCO file or a folder of labelled photos")
+    data = val_data(data)
     folder = folder or models_dir() / which.value
     if which is Which.mask_classifier:
-        _show(_evaluate_classifier(data, folder, plots))
+        show(_evaluate_classifier(data, folder, plots))
     else:
-        _show(_evaluate_detector(data, folder, peer or [], size or [320, 640], engine, plots))
+        show(_evaluate_detector(data, folder, peer or [], size or [320, 640], engine, plots))
 
 
 @app.command("evaluate-together")
@@ -150,19 +152,18 @@ def evaluate_clips(
     folder = folder or shared_data() / "clips"
     if not (folder / "clips.json").is_file():
         raise UsageError(f"{folder / 'clips.json'}: no such file; expected a folder of clips with their labels")
-    _show(measure(folder, resolve(config=None, assignments=assignments or (), flags={}).settings))
+    show(measure(folder, resolve(config=None, assignments=assignments or (), flags={}).settings))
+
+
+app.command("label")(label)
+app.command("promote")(promote)
 
 
 def _evaluate_classifier(data: Path, folder: Path, plots: Path | None) -> dict[str, Any]:
-    from edge_app.detector import open_detector
     from edge_app.models import Model
-    from edge_app.settings import DetectorSettings
     from export import evaluate_classifier as measure
 
-    if data.is_dir():
-        faces = measure.read_folder(data, open_detector(DetectorSettings()).detect)
-    else:
-        faces = measure.read_coco(data, data.parent / "images")
+    faces = labelled_faces(data)
     out: dict[str, Any] = {"data": str(data)}
     for precision in Model(folder).manifest.files:
         scores = measure.probabilities(folder, precision, faces.crops)
@@ -214,17 +215,6 @@ def _evaluate_detector(
             first, other, pictures, max(sizes), score
         )
     return out
-
-
-def _need_data(part: str) -> None:
-    from export.training import shared_data
-
-    if not (shared_data() / part).exists():
-        raise UsageError(f"{shared_data() / part}: no such file; set EDGE_APP_SHARED to the folder that holds data/")
-
-
-def _show(value: Any) -> None:
-    print(json.dumps(value, indent=2, default=str))
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ def write_card(folder: Path, manifest: Manifest) -> None:
 def _lines(folder: Path, m: Manifest) -> Iterator[str]:
     yield f"# {m.name} {m.version}"
     yield ""
-    yield f"{m.training['purpose']}"
+    yield f"{m.training.get('purpose', m.task)}"
     yield ""
     yield "Generated from `manifest.json`; do not edit by hand."
     yield ""
@@ -54,8 +54,15 @@ def _lines(folder: Path, m: Manifest) -> Iterator[str]:
     yield ""
     yield "## Limits"
     yield ""
-    for limit in m.training["limits"]:
+    for limit in m.training.get("limits", []):
         yield f"- {limit}"
+    if m.history:
+        yield ""
+        yield "## History"
+        yield ""
+    for s in m.history:
+        approved = f"; approved: {s.approved}" if s.approved else ""
+        yield f"- {s.time} {s.stage}, version {s.version}, measured on {s.n:,} faces of {s.data}{approved}"
     plots = sorted((folder / "plots").glob("*.png")) if (folder / "plots").is_dir() else []
     if plots:
         yield ""

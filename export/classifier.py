@@ -5,7 +5,7 @@ python -m export train-classifier --minutes 45 --out runs/classifier
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from torchvision.models.resnet import BasicBlock, conv1x1
 from edge_app.faces import to_network_input
 from export.classifier_augment import vary
 from export.classifier_data import INCORRECT, MASK, NO_MASK, Faces, load_faces
+from export.classifier_more import JoinedFaces, added_faces
 from export.training import (
     Budget,
     Curve,
@@ -113,7 +114,7 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
 
 def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True, faces: Faces | None = None,
-    width: int = WIDTH, batch: int = BATCH,
+    width: int = WIDTH, batch: int = BATCH, add: Sequence[Path] = (),
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
@@ -123,9 +124,15 @@ def train(
         resume: go on from a checkpoint in `out`; otherwise start anew.
         faces: training faces; None: all sets of the shared data.
         width: channels of the first stage; a resumed run keeps the one it began with. batch: faces a step.
+        add: COCO files of further training faces, images/ beside each.
+
+    Raises:
+        UsageError: a file in `add` that cannot be used.
     """
     torch.set_num_threads(threads)
+    more = [added_faces(coco, shared_data(), out) for coco in add]  # first: it may be refused
     faces = faces or load_faces(shared_data(), out / "faces")
+    faces = JoinedFaces([faces, *more]) if more else faces
     path, curve = out / "checkpoint.pt", Curve(out / "curve.csv")
     state = load_checkpoint(path) if resume else None
     seed_everything(seed)
@@ -168,7 +175,8 @@ def train(
                 save_checkpoint(
                     path,
                     {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-                     "step": step, "spent": budget.spent, "width": width, "seed": seed, "minutes": minutes},
+                     "step": step, "spent": budget.spent, "width": width, "seed": seed, "minutes": minutes,
+                     "added": [(coco.name, len(part)) for coco, part in zip(add, more, strict=True)]},
                 )  # fmt: skip
                 loss_sum, right, since, saved = 0.0, 0.0, 0, time.monotonic()
     return path

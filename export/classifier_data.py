@@ -5,7 +5,6 @@ that a crop of it is about STORED_SIDE pixels wide. A region keeps the picture's
 about inside it and cropping with `edge_app.faces` gives what the runtime would have given. Val splits are never read.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from rich.progress import track
 
 from edge_app.faces import CROP_MARGIN
+from export import coco_file
 
 Image = npt.NDArray[np.uint8]
 Array = npt.NDArray[np.float32]
@@ -94,12 +94,15 @@ def cut_region(image: Image, box: Array, seen: Array, points: Array, kind: int, 
 
 
 def coco_faces(coco: Path, images: Path, teacher: Teacher | None) -> Iterator[Face]:
-    """Faces of a COCO file with categories mask / no_mask / incorrect_mask; crowds and tiny faces are left out."""
-    data = json.loads(coco.read_text(encoding="utf-8"))
+    """Faces of a COCO file with categories mask / no_mask / incorrect_mask.
+
+    Crowds, tiny faces and annotations that wait for review are left out.
+    """
+    data = coco_file.read(coco)
     names = {c["id"]: c["name"] for c in data["categories"]}
     notes: dict[int, list[dict[str, Any]]] = {i["id"]: [] for i in data["images"]}
     for note in data["annotations"]:
-        if not note.get("iscrowd") and names[note["category_id"]] in KINDS:
+        if not note.get("iscrowd") and not note.get("review") and names[note["category_id"]] in KINDS:
             notes[note["image_id"]].append(note)
     for entry in track(data["images"], description=coco.name, transient=True):
         image = read_image(images / entry["file_name"])

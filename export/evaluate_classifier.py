@@ -5,7 +5,6 @@ counts as no_mask and is also reported on its own.
 """
 
 import itertools
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,11 @@ import numpy.typing as npt
 from sklearn import metrics
 
 from edge_app.classifier import MaskClassifier
+from edge_app.errors import UsageError
 from edge_app.faces import crop_face
 from edge_app.models import Model
 from edge_app.settings import ClassifierSettings
+from export import coco_file
 from export.classifier_data import read_image
 
 Float = npt.NDArray[np.float64]
@@ -37,8 +38,14 @@ class Crops:
 
 
 def read_coco(coco: Path, images: Path, min_face: int = MIN_FACE) -> Crops:
-    """Labelled faces (mask, no_mask, incorrect_mask) at least `min_face` pixels wide; crowds are left out."""
-    data = json.loads(coco.read_text(encoding="utf-8"))
+    """Labelled faces (mask, no_mask, incorrect_mask) at least `min_face` pixels wide.
+
+    Crowds and annotations that wait for review are left out.
+
+    Raises:
+        UsageError: not such a file, or without a single such face.
+    """
+    data = coco_file.read(coco)
     names = {c["id"]: c["name"] for c in data["categories"]}
     files = {i["id"]: i for i in data["images"]}
     rows: list[tuple[Any, ...]] = []
@@ -46,14 +53,19 @@ def read_coco(coco: Path, images: Path, min_face: int = MIN_FACE) -> Crops:
     for note in sorted(data["annotations"], key=lambda n: n["image_id"]):
         x, y, w, h = note["bbox"]
         label = names[note["category_id"]]
-        if note.get("iscrowd") or label not in ("mask", "no_mask", "incorrect_mask") or w < min_face:
+        if (
+            note.get("iscrowd")
+            or note.get("review")
+            or label not in ("mask", "no_mask", "incorrect_mask")
+            or w < min_face
+        ):
             continue
         if loaded != note["image_id"]:
             loaded, image = note["image_id"], read_image(images / files[note["image_id"]]["file_name"])
         if image is not None:
             crop = crop_face(image, np.array([x, y, x + w, y + h], np.float32))
             rows.append((crop, label, files[loaded].get("source", coco.stem), w))
-    return _gather(rows)
+    return _gather(rows, coco)
 
 
 def read_folder(folder: Path, find: Any) -> Crops:
@@ -66,19 +78,19 @@ def read_folder(folder: Path, find: Any) -> Crops:
             if image is not None and len(boxes):
                 box = max(boxes, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
                 rows.append((crop_face(image, box), label, path.name.split("_")[0], box[2] - box[0]))
-    return _gather(rows)
+    return _gather(rows, folder)
 
 
-def _gather(rows: list[tuple[Any, ...]]) -> Crops:
+def _gather(rows: list[tuple[Any, ...]], data: Path) -> Crops:
     if not rows:
-        raise ValueError("no labelled face was found: expected labels mask, no_mask or incorrect_mask")
+        raise UsageError(f"{data}: no labelled face was found: expected labels mask, no_mask or incorrect_mask")
     crops, labels, sources, widths = zip(*rows, strict=True)
     return Crops(np.stack(crops), np.array(labels), np.array(sources), np.array(widths, float))
 
 
 def probabilities(folder: Path, precision: str, crops: npt.NDArray[np.uint8]) -> Float:
     """Calibrated mask probability of every crop, through the runtime's own classifier."""
-    classifier = MaskClassifier(ClassifierSettings(model=folder, precision=precision))
+    classifier = MaskClassifier(ClassifierSettings(model=folder, precision=precision, stage="beta"))
     parts = [classifier.probabilities(crops[i : i + 64]) for i in range(0, len(crops), 64)]
     return np.concatenate(parts).astype(float)
 
@@ -153,7 +165,7 @@ def bounds(probability: Float, labels: npt.NDArray[np.str_]) -> dict[str, float]
 def milliseconds(folder: Path, repeats: int = 60) -> dict[str, float]:
     """Median time of one face at one thread for every precision, taken in turn."""
     precisions = list(Model(folder).manifest.files)
-    nets = {p: MaskClassifier(ClassifierSettings(model=folder, precision=p)) for p in precisions}
+    nets = {p: MaskClassifier(ClassifierSettings(model=folder, precision=p, stage="beta")) for p in precisions}
     crop = np.random.default_rng(0).integers(0, 255, (1, 112, 112, 3)).astype(np.uint8)
     times: dict[str, list[float]] = {p: [] for p in precisions}
     for _ in range(repeats):

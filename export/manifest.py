@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edge_app.models import MANIFEST, Manifest
+from edge_app.models import MANIFEST, Manifest, Stage, Step
 from export.card import write_card
 
 OPSET = 17
@@ -31,7 +32,28 @@ def write_manifest(folder: Path, files: dict[str, str], **rest: Any) -> Manifest
     manifest = Manifest.model_validate(
         {"files": {precision: entry(folder / name) for precision, name in files.items()}, "opset": OPSET, **rest}
     )
-    text = json.dumps(manifest.model_dump(exclude_none=True), indent=2, ensure_ascii=False)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-    write_card(folder, manifest)
+    save_manifest(folder, manifest)
     return manifest
+
+
+def save_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json`, at once, and the card made from it."""
+    text = json.dumps(manifest.model_dump(exclude_none=True), indent=2, ensure_ascii=False)
+    partial = folder / f"{MANIFEST}.partial"
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(folder / MANIFEST)
+    write_card(folder, manifest)
+
+
+def step(manifest: Manifest, stage: Stage, metrics: dict[str, Any], n: int, data: str, approved: str | None) -> Step:
+    """The line of the history that says that this model has now reached `stage`."""
+    return Step(
+        stage=stage,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=manifest.version,
+        sha256={precision: file.sha256 for precision, file in manifest.files.items()},
+        metrics=metrics,
+        n=n,
+        data=data,
+        approved=approved,
+    )

@@ -10,7 +10,7 @@ from edge_app.models import models_dir
 from export import classifier, evaluate_classifier, evaluate_detector
 from export.classifier_data import Faces
 from export.detector_net import OUTPUTS
-from export.manifest import write_manifest
+from export.manifest import save_manifest, step, write_manifest
 from export.quantize import calibration_crops, quantize
 from export.to_onnx import export_classifier, export_detector
 from export.training import Curve, load_checkpoint, shared_data
@@ -86,8 +86,11 @@ def _without_time(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def release_classifier(run: Path, folder: Path | None = None, version: str = "1") -> dict[str, Any]:
-    """Make `models/mask_classifier` from a training folder. Gives the metrics that went into the manifest."""
-    folder = folder or models_dir() / "mask_classifier"
+    """Make a candidate, stage beta, from a training folder; `promote` takes it on. Gives the metrics in its manifest.
+
+    folder: where to; None: `mask_classifier` in the training folder.
+    """
+    folder = folder or run / "mask_classifier"
     data = shared_data() / "scenes"
     return build_classifier(
         run, folder, Faces(run / "faces"), evaluate_classifier.read_coco(data / "val.json", data / "images"),
@@ -98,7 +101,7 @@ def release_classifier(run: Path, folder: Path | None = None, version: str = "1"
 def build_classifier(
     run: Path, folder: Path, train: Faces, val: evaluate_classifier.Crops, val_name: str, version: str
 ) -> dict[str, Any]:
-    """Export, quantize and measure a trained classifier.
+    """Export, quantize and measure a trained classifier; its stage is beta.
 
     Args:
         run: folder with checkpoint.pt and curve.csv. train: faces for calibration. val: faces for temperature,
@@ -107,11 +110,13 @@ def build_classifier(
     worst = export_classifier(classifier.load(run / "checkpoint.pt"), folder / "model.onnx", pixels.CROP_SIZE)
     quantize(folder / "model.onnx", folder / "model.int8.onnx", calibration_crops(train))
     state = load_checkpoint(run / "checkpoint.pt") or {}
+    added: list[tuple[str, int]] = state.get("added", [])
     truth = (val.labels == "mask").astype(float)
     rest: dict[str, Any] = {
         "name": "mask_classifier",
         "version": version,
         "task": "mask_classification",
+        "stage": "beta",
         "input": {
             "name": "input",
             "shape": ["batch", 3, pixels.CROP_SIZE, pixels.CROP_SIZE],
@@ -129,6 +134,7 @@ def build_classifier(
                 "scenes/train.json and auto_bare.json: labelled faces of 14 px and more",
                 "photos/train (ck, rmfd, karan): the face that YuNet finds in each photo",
                 f"{len(train):,} faces in all; masks and other objects are drawn on some",
+                *(f"{name}: {n:,} more faces, labelled by an earlier model and reviewed" for name, n in added),
             ],
             "caution": CAUTION,
             "network": f"ResNet-18 layout of torchvision basic blocks, first stage {state.get('width')} channels",
@@ -156,5 +162,9 @@ def build_classifier(
     Curve(run / "curve.csv").plot(folder / "plots" / "training.png")
     (folder / "training.csv").write_bytes((run / "curve.csv").read_bytes())
     sizes = {"torch against onnxruntime, largest difference": worst, **measured}
-    write_manifest(folder, names, **rest, temperature=round(temperature, 4), thresholds=thresholds, metrics=sizes)
+    last = {"temperature": round(temperature, 4), "thresholds": thresholds, "metrics": sizes}
+    manifest = write_manifest(folder, names, **rest, **last)
+    shown = {k: measured[f"{val_name}, int8"][k] for k in ("accuracy", "roc_auc", "no_mask")}
+    released = step(manifest, "beta", shown, len(val.labels), val_name, None)
+    save_manifest(folder, manifest.model_copy(update={"history": [released]}))
     return measured

@@ -130,9 +130,9 @@ def test_an_altered_file_is_refused(folder: Path, tmp_path: Path) -> None:
     data = bytearray((tmp_path / "model.int8.onnx").read_bytes())
     data[-1] ^= 1
     (tmp_path / "model.int8.onnx").write_bytes(data)
-    MaskClassifier(ClassifierSettings(model=tmp_path, precision="fp32"))
+    MaskClassifier(ClassifierSettings(model=tmp_path, precision="fp32", stage="beta"))
     with pytest.raises(ModelError, match="SHA-256"):
-        MaskClassifier(ClassifierSettings(model=tmp_path, precision="int8"))
+        MaskClassifier(ClassifierSettings(model=tmp_path, precision="int8", stage="beta"))
 
 
 def test_evaluate_prints_json_for_coco_and_for_a_labelled_folder(

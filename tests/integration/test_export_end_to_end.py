@@ -201,7 +201,7 @@ def test_a_classifier_learns_and_is_released_in_both_precisions(
     scores = {}
     for precision in ("fp32", "int8"):
         assert measured[f"demo, {precision}"]["n"] == 8
-        opened = MaskClassifier(ClassifierSettings(model=folder, precision=precision))
+        opened = MaskClassifier(ClassifierSettings(model=folder, precision=precision, stage="beta"))
         scores[precision] = opened.probabilities(val.crops)
         assert scores[precision][val.labels == "mask"].min() > scores[precision][val.labels == "no_mask"].max()
         assert measured[f"demo, {precision}"]["roc_auc"] == 1

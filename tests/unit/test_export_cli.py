@@ -93,7 +93,34 @@ def test_a_missing_model_is_one_line_too(run: Run, tmp_path: Path) -> None:
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["train-classifier", "train-detector", "release", "evaluate", "evaluate-clips"])
+def test_promotion_without_candidate_data_or_reason(run: Run, tmp_path: Path) -> None:
+    refused(run("promote", "nowhere"), "val.json: no such file", "EDGE_APP_SHARED")
+    refused(run("promote", "nowhere", "--data", "gone.json"), "gone.json: no such file")
+    refused(run("promote", "nowhere", "--stage", "beta"), "--stage", "gamma")
+    refused(run("promote", "nowhere", "--approve", ""), "--approve: empty")
+    (tmp_path / "faces.json").write_text("{")
+    refused(run("promote", "nowhere", "--data", "faces.json"), "faces.json: not a COCO file: not valid JSON")
+
+
+def test_labelling_without_pictures(run: Run, tmp_path: Path) -> None:
+    refused(run("label", "nowhere", "--out", "labels.json"), "nowhere: No such file", "expected a folder of pictures")
+    refused(run("label", ".", "--out", "labels.json"), "no pictures or clips in this folder")
+    refused(run("label", "."), "--out")
+    refused(run("label", ".", "--out", "labels.json", "--every", "0"), "--every")
+
+
+def test_training_on_added_faces_that_are_not_there(run: Run, tmp_path: Path) -> None:
+    scenes = tmp_path / "shared" / "data" / "scenes"
+    scenes.mkdir(parents=True)
+    (scenes / "train.json").touch()
+    refused(run("train-classifier", "--add", "week.json"), "week.json: no such file", "expected a COCO file")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["train-classifier", "train-detector", "release", "evaluate", "evaluate-clips", "label", "promote"],
+)
 def test_help(run: Run, command: str) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0

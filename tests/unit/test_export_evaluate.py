@@ -264,5 +264,5 @@ class TestReadingFaces:
         assert np.array_equal(read.crops[1], crop_face(self.IMAGE, boxes(large)[0]))
 
     def test_no_face_at_all(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="no labelled face"):
+        with pytest.raises(UsageError, match="no labelled face"):
             evaluate_classifier.read_folder(tmp_path, lambda image: sv.Detections.empty())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_app.errors import ModelError
-from edge_app.models import Model, models_dir
+from edge_app.models import STAGES, Model, Stage, models_dir, open_model
 from tests.tiny_models import manifest, tiny_graph, write_folder
 
 
@@ -76,6 +76,25 @@ class TestManifest:
     def test_a_list_is_no_manifest(self, tmp_path: Path) -> None:
         (tmp_path / "manifest.json").write_text("[]")
         refused(lambda: Model(tmp_path))
+
+
+class TestStage:
+    @pytest.mark.parametrize("found", STAGES)
+    @pytest.mark.parametrize("asked", STAGES)
+    def test_only_models_that_have_come_far_enough_are_opened(self, tmp_path: Path, found: Stage, asked: Stage) -> None:
+        folder = write_folder(tmp_path / "tiny", b"", stage=found)
+        if STAGES.index(found) >= STAGES.index(asked):
+            assert open_model(folder, "mask_classifier", asked).manifest.stage == found
+            return
+        message = refused(lambda: open_model(folder, "mask_classifier", asked))
+        assert message.startswith(f"{folder / 'manifest.json'}: its stage is {found}, only {asked} may run here: ")
+        assert f"python -m export promote`, or set classifier.stage to {found}" in message
+        message = refused(lambda: open_model(folder, "face_detector", asked))
+        assert f": set detector.stage to {found}" in message  # detectors are not promoted
+
+    def test_a_manifest_without_stage_is_one_of_prod(self, folder: Path) -> None:
+        manifest = open_model(folder, "mask_classifier", "prod").manifest
+        assert (manifest.stage, manifest.history) == ("prod", [])
 
 
 class TestFile:

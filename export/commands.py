@@ -1,0 +1,45 @@
+"""What the commands of the workshop share: the data they fall back on, and how they print."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_app.errors import UsageError
+
+if TYPE_CHECKING:
+    from export.evaluate_classifier import Crops
+
+
+def need_data(part: str) -> None:
+    """Raises UsageError where the shared data lack `part`, a path inside them."""
+    from export.training import shared_data
+
+    if not (shared_data() / part).exists():
+        raise UsageError(f"{shared_data() / part}: no such file; set EDGE_APP_SHARED to the folder that holds data/")
+
+
+def val_data(data: Path | None) -> Path:
+    """`--data` as given, or scenes/val of the shared data; known to exist, else UsageError."""
+    from export.training import shared_data
+
+    if data is None:
+        need_data("scenes/val.json")
+        data = shared_data() / "scenes" / "val.json"
+    if not data.exists():
+        raise UsageError(f"{data}: no such file or folder; expected a COCO file or a folder of labelled photos")
+    return data
+
+
+def labelled_faces(data: Path) -> "Crops":
+    """Faces to measure a classifier on: a COCO file with images/ beside it, or a folder with mask/ and no_mask/."""
+    from edge_app.detector import open_detector
+    from edge_app.settings import DetectorSettings
+    from export import evaluate_classifier as measure
+
+    if data.is_dir():
+        return measure.read_folder(data, open_detector(DetectorSettings()).detect)
+    return measure.read_coco(data, data.parent / "images")
+
+
+def show(value: Any) -> None:
+    print(json.dumps(value, indent=2, default=str))
