@@ -120,7 +120,7 @@ def evaluate_together(
     from export.training import shared_data
 
     if data is None:
-        _need_data("scenes/val.json")
+        need_data("scenes/val.json")
         data = shared_data() / "scenes" / "val.json"
     if not data.is_file():
         raise UsageError(f"{data}: no such file; expected a COCO file")
@@ -134,7 +134,7 @@ def evaluate_together(
             threshold = measure.evaluate(measure.open_engine(path), pictures, side).threshold(0.05)
             rows[path.stem] = together(measure.open_engine(path), threshold, classifier, pictures, side)
         out[f"long side {side} px"] = rows
-    _show(out)
+    show(out)
 
 
 @app.command("evaluate-clips")
