@@ -51,6 +51,16 @@ def hang() -> Iterator[threading.Event]:
     event.set()
 
 
+@pytest.fixture
+def backstop() -> Iterator[threading.Event]:
+    """Stops a run that the watchdog should have ended long ago, so that a test fails and does not hang."""
+    event = threading.Event()
+    timer = threading.Timer(60, event.set)
+    timer.start()
+    yield event
+    timer.cancel()
+
+
 def get(port: int, path: str) -> tuple[int, str]:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
@@ -175,7 +185,9 @@ class TestServer:
 
 
 class TestWatchdog:
-    def test_a_camera_that_falls_silent_ends_the_run(self, models: Path, tmp_path: Path, hang: threading.Event) -> None:
+    def test_a_camera_that_falls_silent_ends_the_run(
+        self, models: Path, tmp_path: Path, backstop: threading.Event, hang: threading.Event
+    ) -> None:
         files = {"video": tmp_path / "out.mp4", "events": tmp_path / "e.jsonl", "summary": tmp_path / "s.json"}
         with serving(mjpeg(20, 0.02, then_hang=hang)) as camera:
             wanted = settings(
@@ -186,7 +198,7 @@ class TestWatchdog:
             )
             late = r"no frame for [\d.]+ s, [\d.]+ s over watchdog.no_frame_s = 1.5"
             with pytest.raises(WatchdogError, match=late) as e:
-                run(wanted)
+                run(wanted, stop=backstop)
             hang.set()
         assert e.value.exit_code == 6
         assert "secret" not in str(e.value)
@@ -194,7 +206,7 @@ class TestWatchdog:
         assert json.loads(files["summary"].read_text())["frames"] > 0
         assert files["video"].stat().st_size > 0
 
-    def test_reconnecting_in_vain_is_silence_too(self, models: Path) -> None:
+    def test_reconnecting_in_vain_is_silence_too(self, models: Path, backstop: threading.Event) -> None:
         """Each attempt to connect must not start the time anew."""
         attempts: list[int] = []
 
@@ -209,7 +221,7 @@ class TestWatchdog:
         with serving(Dying) as camera:
             wanted = settings(f"http://127.0.0.1:{camera}/", watchdog={"no_frame_s": 3})
             with pytest.raises(WatchdogError, match="no frame for 3"):
-                run(wanted)
+                run(wanted, stop=backstop)
         assert len(attempts) > 2
 
     def test_a_camera_that_flows_is_left_alone(self, models: Path) -> None:
