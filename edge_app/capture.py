@@ -61,6 +61,8 @@ class FrameReader:
         self._due = -math.inf  # monotonic seconds from which the next live frame may be taken (max_fps)
         self._started_at = 0.0  # wall time of media time 0
         self._delivered = self._reconnects = 0
+        self.newest_index = -1  # of the frames that were meant to be judged; replaced ones included
+        self.last_read_at: float | None = None  # monotonic seconds of the last frame that the source gave
 
     @property
     def info(self) -> SourceInfo:
@@ -73,9 +75,16 @@ class FrameReader:
     def stopped(self) -> bool:
         return self._stopping.is_set()
 
+    @property
+    def connected(self) -> bool:
+        """Whether the source is open now."""
+        now = self._current
+        return now is not None and now.info is not None and not (now.abandoned or now.ended.is_set())
+
     def stats(self) -> dict[str, int]:
-        """frames: handed out; dropped_frames: replaced by a newer one; reconnects: times the source came back."""
+        """read: decoded; frames: handed out; dropped_frames: replaced by a newer one; reconnects: returns."""
         return {
+            "read": self._index,
             "frames": self._delivered,
             "dropped_frames": self._mailbox.replaced,
             "reconnects": self._reconnects,
@@ -138,13 +147,16 @@ class FrameReader:
         if not connection.info.live:
             frame = Frame(image, self._index, media_time, captured_at, self._started_at + media_time)
             self._index += 1
+            self.newest_index, self.last_read_at = frame.index, captured_at
             self._mailbox.put(frame, newest_only=False)
             return
         with self._lock:  # an abandoned thread may wake up beside its successor
             if connection.abandoned:
                 return
             index, self._index = self._index, self._index + 1
+            self.last_read_at = captured_at
             if self._is_due(captured_at):
+                self.newest_index = index
                 self._mailbox.put(Frame(image, index, captured_at, captured_at, time.time()), newest_only=True)
 
     def _is_due(self, now: float) -> bool:

@@ -1,8 +1,8 @@
 """The commands. What they do lives in the modules they call, imported late: help must be quick and always work.
 
 Exit codes: 0 done, 1 a fault in edge_app itself, 2 usage, configuration or a missing system library, 3 model,
-4 source, 5 output, 130 interrupted (Ctrl-C). SIGTERM ends a run as cleanly as Ctrl-C but with 0, because a stop
-asked for by a service manager is no failure. A second signal ends the program at once.
+4 source, 5 output, 6 watchdog, 130 interrupted (Ctrl-C). SIGTERM ends a run as cleanly as Ctrl-C but with 0,
+because a stop asked for by a service manager is no failure. A second signal ends the program at once.
 """
 
 import json

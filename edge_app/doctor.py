@@ -18,7 +18,7 @@ from edge_app.config import Resolved
 from edge_app.errors import EdgeAppError, ModelError, UsageError
 from edge_app.settings import ClassifierSettings, DetectorSettings, Settings
 
-_PACKAGES = ("opencv-python", "onnxruntime", "numpy", "supervision", "trackers", "av", "pydantic")
+_PACKAGES = ("opencv-python", "onnxruntime", "numpy", "supervision", "trackers", "av", "pydantic", "prometheus-client")
 _LIBRARIES = {"libGL": "libgl1", "libgthread": "libglib2.0-0", "libglib": "libglib2.0-0", "libxcb": "libxcb1"}
 
 

@@ -4,7 +4,8 @@
     ├── UsageError              2   a wrong argument, or a setting with an unknown key, type or range
     ├── ModelError              3   a model file missing, altered, or with other tensors; no such provider
     ├── SourceError             4   a camera, stream, video or picture that cannot be opened or decoded
-    └── SinkError               5   an output that cannot be written
+    ├── SinkError               5   an output that cannot be written
+    └── WatchdogError           6   a run without frames for longer than `watchdog` allows
 
 A message is one line: it names the file, key or URL (credentials redacted), says what was expected and what
 to do. 130 is an interrupted run, as shells have it.
@@ -29,6 +30,10 @@ class SourceError(EdgeAppError):
 
 class SinkError(EdgeAppError):
     exit_code = 5
+
+
+class WatchdogError(EdgeAppError):
+    exit_code = 6
 
 
 INTERRUPTED = 130

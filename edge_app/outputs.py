@@ -56,6 +56,11 @@ class Outputs:
         return sum(sink.errors for sink in self._sinks)
 
     @property
+    def errors_by_sink(self) -> dict[str, int]:
+        """Failed writes of each sink that is in use."""
+        return {sink.name: sink.errors for sink in self._sinks}
+
+    @property
     def failed(self) -> list[str]:
         """What each sink that does not work now last said; after closing: whose output is not complete."""
         return [sink.last_error for sink in self._sinks if sink.last_error]

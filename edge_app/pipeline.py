@@ -7,8 +7,6 @@ newest frame until the detector is free.
 
 import queue
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -19,7 +17,8 @@ from edge_app.classifier import MaskClassifier
 from edge_app.detector import open_detector
 from edge_app.events import Event, Lifecycle
 from edge_app.frames import Frame, FrameResult
-from edge_app.metrics import Metrics, timed
+from edge_app.metrics import timed
+from edge_app.observer import Observer
 from edge_app.outputs import Outputs
 from edge_app.quality import QualityGate
 from edge_app.settings import Settings
@@ -124,38 +123,42 @@ def run(
 
     Raises:
         UsageError, ModelError, SourceError, SinkError: before the first frame for whatever cannot be used; later only
-            SourceError, once everything judged so far has been written.
+            SourceError or WatchdogError, once everything judged so far has been written.
     """
-    stop = stop or threading.Event()
+    with Observer(settings) as observer:
+        summary = _run(settings, observer, on_progress, stop or threading.Event())
+    observer.raise_if_late()
+    return summary
+
+
+def _run(
+    settings: Settings, observer: Observer, on_progress: Callable[[Progress], None] | None, stop: threading.Event
+) -> Summary:
     judge, state = Judge(settings), Progress()
     spec = parse_source(settings.source.uri)
-    moments: deque[float] = deque([time.monotonic()], maxlen=50)
     with FrameReader(spec, settings.source) as reader, Outputs(settings.output, reader.info) as outputs:
         state.total = _total(reader.info.frame_count, settings.max_frames)
-        metrics = Metrics()
+        health = observer.opened(reader, outputs)
         try:
             with _watching(stop, reader):
-                detected = ahead(judge.detect, islice(reader, settings.max_frames))
-                for result in ahead(judge.judge, detected):
+                detected = ahead(judge.detect, islice(reader, settings.max_frames), given_up=observer.given_up)
+                for result in ahead(judge.judge, detected, given_up=observer.given_up):
                     with timed(result.timings, "output"):
                         outputs.write(result)
-                    for stage, milliseconds in result.timings.items():
-                        metrics.add(stage, milliseconds)
-                    moments.append(time.monotonic())
-                    state.frame_age_ms = (moments[-1] - result.frame.captured_at) * 1e3
-                    metrics.add("frame_age", state.frame_age_ms)
+                    state.frame_age_ms = health.finished(result)
                     if outputs.closed_by_user:
                         break
                     state.frames = outputs.tally.frames
-                    state.fps = (len(moments) - 1) / max(1e-6, moments[-1] - moments[0])
+                    state.fps = health.fps
                     state.verdicts = outputs.tally.verdicts
                     state.persons = outputs.tally.persons
                     state.dropped_frames = reader.stats()["dropped_frames"]
                     if on_progress:
                         on_progress(state)
         finally:
+            observer.closing()
             outputs.write_events(judge.close())
-            seconds, stats = metrics.seconds, reader.stats()
+            seconds, stats = health.metrics.seconds, reader.stats()
     tally = outputs.tally
     summary = Summary(
         source=spec.display,
@@ -169,7 +172,7 @@ def run(
         dropped_frames=stats["dropped_frames"],
         reconnects=stats["reconnects"],
         sink_errors=outputs.errors,
-        timings=metrics.summary(),
+        timings=health.metrics.summary(),
         outputs=outputs.paths,
         failed=outputs.failed,
         interrupted=stop.is_set(),
@@ -205,10 +208,13 @@ class _watching:
         self._thread.join(1.0)
 
 
-def ahead(work: Callable[[In], Out], items: Iterable[In], depth: int = 1) -> Iterator[Out]:
+def ahead(
+    work: Callable[[In], Out], items: Iterable[In], depth: int = 1, given_up: threading.Event | None = None
+) -> Iterator[Out]:
     """`map(work, items)` run in a thread of its own: `depth` results wait for whoever takes them, one is being made.
 
     Order is kept. An error in `items` or `work` is raised here after the results before it have been taken.
+    Once `given_up` is set, a result that is not there is waited for no longer: `work` may hang.
     """
     box: queue.Queue[Any] = queue.Queue(depth)
     left = threading.Event()
@@ -235,10 +241,19 @@ def ahead(work: Callable[[In], Out], items: Iterable[In], depth: int = 1) -> Ite
                 items.close()
             hand_over(_END)
 
+    def take() -> Any:
+        while given_up is not None:
+            try:
+                return box.get(timeout=_POLL_S)
+            except queue.Empty:
+                if given_up.is_set():
+                    return _END
+        return box.get()
+
     thread = threading.Thread(target=feed, name=getattr(work, "__name__", "stage"), daemon=True)
     thread.start()
     try:
-        while (made := box.get()) is not _END:
+        while (made := take()) is not _END:
             yield made
         if error:
             raise error[0]

@@ -47,6 +47,18 @@ def print_error(message: str) -> None:
     print(f"error: {redact(' '.join(message.split()))}", file=sys.stderr, flush=True)
 
 
+def die(message: str, code: int, patience_s: float = 1.0) -> None:
+    """End the program now, whatever its other threads do; for a program that can no longer end by itself.
+
+    The line is written by a thread of its own and past Python's streams: stderr may be what hangs.
+    """
+    line = f"error: {redact(' '.join(message.split()))}\n".encode(errors="backslashreplace")
+    writer = threading.Thread(target=os.write, args=(2, line), daemon=True)
+    writer.start()
+    writer.join(patience_s)
+    os._exit(code)
+
+
 def _fail(message: str, code: int) -> int:
     if os.environ.get("EDGE_APP_DEBUG"):
         traceback.print_exc()

@@ -93,6 +93,17 @@ class OutputSettings(Section):
     summary: Path | None = Field(None, description="Summary file to write at the end (JSON)")
 
 
+class MetricsSettings(Section):
+    host: str = Field("127.0.0.1", min_length=1, description="Address the metrics server listens on")
+    port: int | None = Field(None, ge=1, le=65535, description="Port of the metrics server; null: no server")
+    ready_age_s: Seconds = Field(5.0, description="Ready while the newest finished frame is younger, seconds")
+
+
+class WatchdogSettings(Section):
+    no_frame_s: Seconds | None = Field(None, description="A live source silent for this long ends the run; null: off")
+    stuck_s: Seconds | None = Field(None, description="A frame in work for this long ends the run; null: off")
+
+
 class Settings(Section):
     """All settings of one run."""
 
@@ -106,4 +117,6 @@ class Settings(Section):
     tracker: TrackerSettings = TrackerSettings()
     verdict: VerdictSettings = VerdictSettings()
     output: OutputSettings = OutputSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    watchdog: WatchdogSettings = WatchdogSettings()
     max_frames: int | None = Field(None, ge=1, description="Stop after this many frames; null: run to the end")

@@ -80,7 +80,7 @@ def test_a_file_waits_for_slow_work_and_every_frame_comes_in_order() -> None:
             time.sleep(0.002)
             got.append(frame)
             assert source.read_frames - len(got) <= 6  # decoded a little ahead, no more
-        assert frames.stats() == {"frames": 30, "dropped_frames": 0, "reconnects": 0}
+        assert frames.stats() == {"read": 30, "frames": 30, "dropped_frames": 0, "reconnects": 0}
     assert [f.index for f in got] == list(range(30))
     assert [int(f.image[0, 0, 0]) for f in got] == list(range(1, 31))
     assert [f.time for f in got] == pytest.approx([i / 25 for i in range(30)])

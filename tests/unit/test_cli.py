@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from edge_app.cli import main
-from edge_app.errors import EdgeAppError, ModelError, SinkError, SourceError
+from edge_app.errors import EdgeAppError, ModelError, SinkError, SourceError, WatchdogError
 from edge_app.process import guarded, stop_on_signal
 from edge_app.redact import redact
 
@@ -98,7 +98,7 @@ class TestConfig:
 
 
 class TestEndings:
-    @pytest.mark.parametrize("kind", [EdgeAppError, ModelError, SourceError, SinkError])
+    @pytest.mark.parametrize("kind", [EdgeAppError, ModelError, SourceError, SinkError, WatchdogError])
     def test_each_error_has_its_code_and_one_line(
         self, kind: type[EdgeAppError], capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -130,5 +130,28 @@ def test_items_are_closed_at_their_end_and_after_an_error() -> None:
     assert closed == [True, True]
 
 
+def test_a_stage_that_hangs_is_left_once_it_is_given_up() -> None:
+    hang, given_up = threading.Event(), threading.Event()
+
+    def hanging(n: int) -> int:
+        if n == 3:
+            hang.wait(PATIENCE_S)
+        return n
+
+    def after(n: int) -> int:
+        return n
+
+    made = ahead(after, ahead(hanging, range(1, 6), given_up=given_up), given_up=given_up)
+    try:
+        assert [next(made), next(made)] == [1, 2]
+        given_up.set()
+        assert list(made) == []
+        assert not hang.is_set()
+    finally:
+        hang.set()
+    assert gone("hanging")
+    assert gone("after")
+
+
 def test_an_empty_source_ends_at_once() -> None:
     assert list(ahead(str, ())) == []

@@ -1,0 +1,67 @@
+"""How a run is at this moment: the pipeline writes it frame by frame, any other thread may read it."""
+
+import time
+from collections import deque
+
+from edge_app.capture import FrameReader
+from edge_app.frames import FrameResult
+from edge_app.metrics import Metrics
+from edge_app.outputs import Outputs
+
+_MOMENTS = 50  # finished frames that the rate is taken over
+
+
+class Health:
+    """The state of an open run. Times are `time.monotonic()` seconds.
+
+    frames: finished so far; index and finished_at: of the last finished frame, -1 and None before it.
+    """
+
+    def __init__(self, reader: FrameReader, outputs: Outputs, ready_age_s: float) -> None:
+        self.reader, self.outputs, self._ready_age_s = reader, outputs, ready_age_s
+        self.metrics = Metrics()
+        self.opened_at = time.monotonic()
+        self.frames, self.index = 0, -1
+        self.finished_at: float | None = None
+        self._captured_at = 0.0
+        self._moments: deque[float] = deque([self.opened_at], maxlen=_MOMENTS)
+
+    def finished(self, result: FrameResult) -> float:
+        """Count a frame whose results have been written; gives its frame age in milliseconds."""
+        now = time.monotonic()
+        age_ms = (now - result.frame.captured_at) * 1e3
+        for stage, milliseconds in result.timings.items():
+            self.metrics.add(stage, milliseconds)
+        self.metrics.add("frame_age", age_ms)
+        self._moments.append(now)
+        self._captured_at, self.index = result.frame.captured_at, result.frame.index
+        self.finished_at = now
+        self.frames += 1
+        return age_ms
+
+    @property
+    def fps(self) -> float:
+        """Finished frames a second over the last ones; sinks towards 0 where none finishes any more."""
+        return (len(self._moments) - 1) / max(1e-6, time.monotonic() - self._moments[0])
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the last finished frame was taken from the source; None before the first."""
+        return None if self.finished_at is None else time.monotonic() - self._captured_at
+
+    @property
+    def in_work(self) -> bool:
+        """Whether a frame was read that is not finished."""
+        return self.reader.newest_index > self.index
+
+    def not_ready(self) -> str | None:
+        """Why nobody should rely on this run now, in one line; None where all is well."""
+        if self.reader.stopped:
+            return "the run is ending"
+        age = self.age_s
+        if age is None:
+            return "no frame is finished yet"
+        if age >= self._ready_age_s:
+            lost = "" if self.reader.connected else ", the source is not connected"
+            return f"the newest finished frame is {age:.1f} s old (metrics.ready_age_s = {self._ready_age_s:g} s){lost}"
+        return None

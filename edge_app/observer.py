@@ -1,0 +1,93 @@
+"""Looks after a run from outside its pipeline: metrics server, watchdog, systemd; one thread for the last two."""
+
+import threading
+from contextlib import ExitStack
+from typing import Self
+
+from edge_app.capture import FrameReader
+from edge_app.errors import WatchdogError
+from edge_app.health import Health
+from edge_app.outputs import Outputs
+from edge_app.redact import redact
+from edge_app.settings import Settings
+from edge_app.systemd import Notifier
+from edge_app.watchdog import Watchdog
+
+_TICK_S = 0.1
+GRACE_S = 8.0  # for a run that the watchdog ends; letting go of a hung source alone may take 4 s
+
+
+class Observer:
+    """A context manager around a whole run; `opened` and `closing` tell it how far the run is.
+
+    given_up: set when the watchdog has ended the run, so that nobody waits for a stage that hangs.
+
+    Raises (on entering):
+        UsageError: the metrics server cannot listen.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._notifier = Notifier()
+        self._health: Health | None = None
+        self._error: WatchdogError | None = None
+        self._closing, self._done = threading.Event(), threading.Event()
+        self.given_up = threading.Event()
+        self._stack = ExitStack()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        if self._settings.metrics.port is not None:
+            from edge_app.exporter import Exporter  # only where it is wanted
+
+            self._stack.enter_context(Exporter(self._settings.metrics, lambda: self._health))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._done.set()
+        if self._thread is not None:
+            self._thread.join(1.0)
+        self._stack.close()
+
+    def opened(self, reader: FrameReader, outputs: Outputs) -> Health:
+        """The source and the outputs are open: watch them from now on."""
+        self._health = Health(reader, outputs, self._settings.metrics.ready_age_s)
+        watchdog = self._settings.watchdog
+        if self._notifier.wanted or watchdog.no_frame_s is not None or watchdog.stuck_s is not None:
+            self._thread = threading.Thread(target=self._watch, args=(self._health,), name="observe", daemon=True)
+            self._thread.start()
+        return self._health
+
+    def closing(self) -> None:
+        """The last frame is done. Closing the outputs may take as long as it needs."""
+        self._closing.set()
+
+    def raise_if_late(self) -> None:
+        """Raises:
+        WatchdogError: the watchdog has ended the run.
+        """
+        if self._error is not None:
+            raise self._error
+
+    def _watch(self, health: Health) -> None:
+        watchdog = Watchdog(self._settings.watchdog, redact(self._settings.source.uri), health)
+        while not self._closing.wait(_TICK_S):
+            self._notifier.tick(health)
+            if (error := watchdog.check()) is not None:
+                self._end(error, health)
+                return
+        self._notifier.tick(health)  # a run of a few frames may be over before its first tick
+        self._notifier.stopping("closing the outputs")
+        while not self._done.wait(_TICK_S):
+            self._notifier.ping()
+
+    def _end(self, error: WatchdogError, health: Health) -> None:
+        """End the run; and the program too where the run does not end in time."""
+        self._error = error
+        self._notifier.stopping(str(error))
+        health.reader.stop()
+        self.given_up.set()
+        if not self._done.wait(GRACE_S):
+            from edge_app.process import die
+
+            die(f"{error}; the run did not close within {GRACE_S:g} s, outputs may be incomplete", error.exit_code)

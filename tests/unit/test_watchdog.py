@@ -1,0 +1,71 @@
+"""When the watchdog fires: frames of a real file that are finished in time, too late, or not at all."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_app.capture import FrameReader
+from edge_app.health import Health
+from edge_app.outputs import Outputs
+from edge_app.settings import OutputSettings, SourceSettings, WatchdogSettings
+from edge_app.sources import parse_source
+from edge_app.watchdog import Watchdog
+from tests.media import grey, result, write_clip
+
+LIMIT_S = 1.0
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[FrameReader]:
+    clip = write_clip(tmp_path / "a.mp4", [grey(90)] * 12)
+    with FrameReader(parse_source(str(clip)), SourceSettings()) as opened:
+        yield opened
+
+
+@pytest.fixture
+def health(reader: FrameReader) -> Health:
+    return Health(reader, Outputs(OutputSettings(), reader.info), ready_age_s=5)
+
+
+def test_frames_that_keep_finishing_are_not_stuck_though_more_wait(reader: FrameReader, health: Health) -> None:
+    watchdog = Watchdog(WatchdogSettings(stuck_s=LIMIT_S), "a.mp4", health)
+    frames = iter(reader)
+    start = time.monotonic()
+    while time.monotonic() < start + 1.5 * LIMIT_S:
+        health.finished(result(next(frames)))
+        assert health.in_work
+        assert watchdog.check() is None
+        time.sleep(0.25 * LIMIT_S)
+
+
+def test_a_frame_that_nothing_finishes_is_told_with_what_is_late_and_by_how_much(
+    reader: FrameReader, health: Health
+) -> None:
+    watchdog = Watchdog(WatchdogSettings(stuck_s=LIMIT_S), "a.mp4", health)
+    next(iter(reader))
+    assert watchdog.check() is None
+    time.sleep(LIMIT_S + 0.5)
+    message = str(watchdog.check())
+    assert message.startswith("a.mp4: frames are read but none was finished for 1.")
+    assert "s over watchdog.stuck_s = 1:" in message
+    assert "\n" not in message
+
+
+def test_a_run_with_nothing_left_to_do_is_not_stuck(reader: FrameReader, health: Health) -> None:
+    watchdog = Watchdog(WatchdogSettings(stuck_s=0.01, no_frame_s=0.01), "a.mp4", health)
+    for frame in reader:
+        health.finished(result(frame))
+    assert not health.in_work
+    for _ in range(3):
+        assert watchdog.check() is None
+        time.sleep(0.02)
+
+
+def test_it_is_off_by_default(reader: FrameReader, health: Health) -> None:
+    next(iter(reader))
+    watchdog = Watchdog(WatchdogSettings(), "a.mp4", health)
+    for _ in range(3):
+        assert watchdog.check() is None
+        time.sleep(0.02)
