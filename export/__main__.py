@@ -117,13 +117,10 @@ def evaluate_together(
     from edge_app.models import Model
     from export import evaluate_detector as measure
     from export.evaluate_together import together
-    from export.training import shared_data
 
-    if data is None:
-        need_data("scenes/val.json")
-        data = shared_data() / "scenes" / "val.json"
+    data = val_data(data)
     if not data.is_file():
-        raise UsageError(f"{data}: no such file; expected a COCO file")
+        raise UsageError(f"{data}: a folder; expected a COCO file")
     detector = detector or models_dir() / "face_detector"
     pictures = measure.read(data, data.parent / "images")
     out: dict[str, Any] = {"data": str(data)}

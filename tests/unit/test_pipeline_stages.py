@@ -41,7 +41,7 @@ class Items:
         self.closed.set()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(), max_size=20), st.integers(1, 4))
 def test_it_is_map_in_order(numbers: list[int], depth: int) -> None:
     assert list(ahead(lambda n: n * 2, numbers, depth)) == [n * 2 for n in numbers]
