@@ -34,7 +34,11 @@ def test_frames_that_keep_finishing_are_not_stuck_though_more_wait(reader: Frame
     frames = iter(reader)
     start = time.monotonic()
     while time.monotonic() < start + 1.5 * LIMIT_S:
-        health.finished(result(next(frames)))
+        frame = next(frames)
+        until = time.monotonic() + 10
+        while reader.newest_index <= frame.index and time.monotonic() < until:
+            time.sleep(0.001)  # the reader's thread is about to read the next one
+        health.finished(result(frame))
         assert health.in_work
         assert watchdog.check() is None
         time.sleep(0.25 * LIMIT_S)
