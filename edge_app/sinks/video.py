@@ -47,6 +47,7 @@ class VideoSink:
 
     name = "video"
     retry_s = 5.0
+    catches_up = False
 
     def __init__(self, path: Path, fps: float | None = None) -> None:
         if path.suffix.lower() not in _SUFFIXES:

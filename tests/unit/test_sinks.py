@@ -227,7 +227,7 @@ def test_the_summary_counts_each_person_once_under_the_last_label(tmp_path: Path
 class Flaky:
     """A sink that fails for a while."""
 
-    name, retry_s = "flaky", 0.0
+    name, retry_s, catches_up = "flaky", 0.0, False
 
     def __init__(self) -> None:
         self.calls, self.failing = 0, True
