@@ -15,10 +15,14 @@ log = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
-    """name: for messages and counts. retry_s: seconds a failed sink is left alone before its next write."""
+    """name: for messages and counts. retry_s: seconds a failed sink is left alone before its next write.
+
+    catches_up: what could not be written is held, so that a later success, closing included, makes up for it.
+    """
 
     name: str
     retry_s: float
+    catches_up: bool
 
     def write(self, result: FrameResult) -> None: ...
 
@@ -56,6 +60,9 @@ class IsolatedSink:
             self.sink.close()
         except Exception as error:
             self._failed(error)
+            return
+        if self.sink.catches_up:
+            self.last_error = None
 
     def _failed(self, error: Exception) -> None:
         self.errors += 1

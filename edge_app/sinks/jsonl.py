@@ -1,7 +1,9 @@
 """Events as JSON Lines: takes results, appends one whole line for each of their events."""
 
 import os
+import select
 import stat
+import time
 from collections import deque
 from pathlib import Path
 
@@ -9,13 +11,19 @@ from edge_app.errors import SinkError
 from edge_app.events import Event
 from edge_app.frames import FrameResult
 
-_KEEP = 10_000  # events held back while the disk is full; about 5 MB
+_KEEP = 10_000  # events held back while the disk or a pipe is full; about 5 MB
+_LAST_WAIT_S = 5.0  # how long closing waits for a reader that does not take anything
+
+
+class _NotTaken(SinkError):
+    """The other end of a pipe has no room now."""
 
 
 class JsonlSink:
     """Appends events to a file. A line is one system call, so a killed program leaves it whole or absent.
 
-    Events that cannot be written are held and written later, in order; `lost` counts those given up.
+    Events that cannot be written are held and written later, in order; `lost` counts those given up. Into a pipe or a
+    terminal nothing waits while frames come: a reader that stops must not stop the camera.
 
     Raises:
         SinkError: the file cannot be opened for appending.
@@ -23,6 +31,7 @@ class JsonlSink:
 
     name = "events"
     retry_s = 0.0  # a write that fails costs nothing, and the events must be taken in
+    catches_up = True
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -33,6 +42,8 @@ class JsonlSink:
         except OSError as error:
             raise SinkError(f"{path}: events cannot be written here ({error.strerror})") from None
         self._regular = stat.S_ISREG(os.fstat(self._file).st_mode)
+        if not self._regular:
+            os.set_blocking(self._file, False)
         self._torn = self._ends_torn()
 
     def write(self, result: FrameResult) -> None:
@@ -57,7 +68,7 @@ class JsonlSink:
         if self._file < 0:
             return
         try:
-            self.append([])
+            self._finish()
         except SinkError as error:
             self.lost += len(self._pending)
             raise SinkError(f"{error}; {self.lost} events are lost") from None
@@ -66,6 +77,22 @@ class JsonlSink:
             os.close(self._file)
             self._file = -1
 
+    def _finish(self) -> None:
+        """Write what is held, at the pace of whoever reads it, as long as anything is taken at all."""
+        deadline = time.monotonic() + _LAST_WAIT_S
+        while True:
+            held = len(self._pending)
+            try:
+                self.append([])
+                return
+            except _NotTaken:
+                now = time.monotonic()
+                if len(self._pending) < held:
+                    deadline = now + _LAST_WAIT_S
+                if now >= deadline:
+                    raise
+                select.select([], [self._file], [], deadline - now)
+
     def _write_line(self, line: bytes) -> None:
         if self._file < 0:
             raise SinkError(f"{self._path}: the events file is closed")
@@ -73,6 +100,8 @@ class JsonlSink:
         try:
             before = os.fstat(self._file).st_size
             written = os.write(self._file, data)
+        except BlockingIOError:
+            raise _NotTaken(f"{self._path}: events cannot be written (nobody reads them fast enough)") from None
         except OSError as error:
             raise SinkError(f"{self._path}: events cannot be written ({error.strerror})") from None
         if written == len(data):

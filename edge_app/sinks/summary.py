@@ -24,6 +24,7 @@ class SummarySink:
 
     name = "summary"
     retry_s = 0.0
+    catches_up = False
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path

@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import os
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -47,6 +49,7 @@ class VideoSink:
 
     name = "video"
     retry_s = 5.0
+    catches_up = False
 
     def __init__(self, path: Path, fps: float | None = None) -> None:
         if path.suffix.lower() not in _SUFFIXES:
@@ -125,8 +128,28 @@ class VideoSink:
         container.mux(stream.encode(frame))
 
     def _give_up(self) -> None:
-        """Let go of a file that cannot be written on; its fragments so far are complete."""
+        """Let go of a file that cannot be written on, and take back the part of a fragment that still fitted."""
         container, self._container, self._stream = self._container, None, None
         if container is not None:
             with contextlib.suppress(Exception):
                 container.close()
+        with contextlib.suppress(OSError):
+            os.truncate(self._file, whole_fragments(self._file))
+
+
+def whole_fragments(path: Path) -> int:
+    """Where the last complete part of a fragmented MP4 ends, in bytes: its header, or a `moof` with its `mdat`.
+
+    Players pass over what follows at best; some refuse the last frames or the file.
+    """
+    size, end, at = path.stat().st_size, 0, 0
+    with path.open("rb") as file:
+        while at + 8 <= size:
+            file.seek(at)
+            length, kind = struct.unpack(">I4s", file.read(8))
+            at += length
+            if length < 8 or at > size:
+                break
+            if kind in (b"ftyp", b"moov", b"mdat"):  # a moof alone points to frames that are not there
+                end = at
+    return end

@@ -47,6 +47,7 @@ class WindowSink:
 
     name = "window"
     retry_s = 1.0
+    catches_up = False
 
     def __init__(self, title: str = "edge_app") -> None:
         if problem := display_problem():

@@ -15,25 +15,20 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.command import COMMAND, ROOT, environment
+
 Image = npt.NDArray[np.uint8]
-COMMAND = [sys.executable, "-m", "edge_app"]
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def _environment(**extra: str) -> dict[str, str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("EDGE_APP_") and k != "DISPLAY"}
-    return {**clean, "PYTHONPATH": str(ROOT), **extra}
 
 
 @pytest.fixture
 def edge_app(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `edge-app ARGUMENTS` in an empty folder."""
 
-    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*COMMAND, *map(str, arguments)],
             cwd=tmp_path,
-            env=_environment(**environment),
+            env=environment(**variables),
             capture_output=True,
             text=True,
             timeout=120,
@@ -86,7 +81,7 @@ class TestWithoutModels:
         for arguments in ("config", "config --format yaml", "doctor --json", "run --help"):
             script = f"{' '.join(COMMAND)} {arguments} | true; exit ${{PIPESTATUS[0]}}"
             result = subprocess.run(
-                ["bash", "-c", script], cwd=tmp_path, env=_environment(), capture_output=True, text=True, timeout=60
+                ["bash", "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
             )
             assert result.stderr == ""
 
@@ -97,7 +92,7 @@ class TestWithoutModels:
             result = subprocess.run(
                 [*COMMAND, "config", "--format", form],
                 cwd=tmp_path,
-                env=_environment(),
+                env=environment(),
                 stdout=full,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -111,7 +106,7 @@ class TestWithoutModels:
             "import sys; from edge_app.cli import main; main(['--help']);"
             "assert not {'cv2', 'numpy', 'onnxruntime', 'torch', 'supervision'} & set(sys.modules)"
         )
-        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=_environment(), check=True, timeout=60)
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment(), check=True, timeout=60)
 
     def test_a_missing_model_is_named(self, edge_app: Run, tmp_path: Path) -> None:
         picture = tmp_path / "a.png"
@@ -242,7 +237,7 @@ class TestRun:
         process = subprocess.Popen(
             [*COMMAND, "run", "demo", "--events", "e.jsonl", "--summary", "s.json", "--output", "v.mp4"],
             cwd=tmp_path,
-            env=_environment(),
+            env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

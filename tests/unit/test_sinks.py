@@ -170,6 +170,20 @@ def test_a_video_needs_an_mp4_name(tmp_path: Path) -> None:
         VideoSink(tmp_path / "out.avi")
 
 
+def test_what_a_full_disk_took_of_a_fragment_is_taken_back(tmp_path: Path) -> None:
+    """Half a fragment is an error to some players, PyAV among them."""
+    path, noise = tmp_path / "out.mp4", np.random.default_rng(0)
+    sink = IsolatedSink(VideoSink(path, 5))
+    with disk_of(150_000):
+        for index in range(60):
+            sink.write(result(frame(index, index / 5, noise.integers(0, 255, (120, 160, 3), np.uint8))))
+    assert sink.errors == 1
+    sink.close()
+    with av.open(str(path)) as container:
+        assert sum(1 for _ in container.decode(video=0)) > 0
+    assert path.stat().st_size < 150_000
+
+
 def test_recording_goes_on_in_a_second_file_after_a_full_disk(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
     inner = VideoSink(tmp_path / "out.mp4", 5)
@@ -185,7 +199,7 @@ def test_recording_goes_on_in_a_second_file_after_a_full_disk(tmp_path: Path) ->
         sink.write(result(frame(index, index / 5, noise)))
     sink.close()
     assert sink.last_error is None
-    for name in ("out.mp4", "out-2.mp4"):  # players pass over the frame that was cut off
+    for name in ("out.mp4", "out-2.mp4"):
         with open_source(parse_source(str(tmp_path / name)), SourceSettings()) as source:
             assert len(list(iter(source.read, None))) >= 10
 
@@ -227,7 +241,7 @@ def test_the_summary_counts_each_person_once_under_the_last_label(tmp_path: Path
 class Flaky:
     """A sink that fails for a while."""
 
-    name, retry_s = "flaky", 0.0
+    name, retry_s, catches_up = "flaky", 0.0, False
 
     def __init__(self) -> None:
         self.calls, self.failing = 0, True

@@ -1,0 +1,238 @@
+"""Cameras over RTSP: a real server with real faults. How old a picture is, it says itself."""
+
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from edge_app.capture import FrameReader
+from edge_app.frames import Frame
+from edge_app.settings import SourceSettings
+from edge_app.sources import parse_source
+from tests.command import Running, wait_until
+from tests.media import Pixels
+from tests.rtsp import age_s, camera, read_stamp
+from tests.tcp_proxy import TcpProxy
+
+pytestmark = pytest.mark.slow
+
+QUICK = SourceSettings(
+    open_timeout_s=5, read_timeout_s=2, stall_timeout_s=1.5, reconnect_min_s=0.1, reconnect_max_s=0.5
+)
+FRESH_S = 1.5  # far above what a sound reader needs, far below what a queue would come to
+PATIENCE_S = 60.0
+TIMES = 20 if os.environ.get("EDGE_APP_TEST_LONG") else 3
+
+
+def frames_until(
+    reader: FrameReader, enough: Callable[[Frame], object], seconds: float = PATIENCE_S, work_s: float = 0.0
+) -> Iterator[Frame]:
+    """Frames up to the first that is `enough`; a failure if none is in time, even if no frame comes at all."""
+    alarm = threading.Timer(seconds, reader.stop)
+    alarm.start()
+    try:
+        for frame in reader:
+            yield frame
+            if enough(frame):
+                return
+            time.sleep(work_s)
+    finally:
+        alarm.cancel()
+    pytest.fail(f"waited {seconds:g} s in vain; {reader.stats()}")
+
+
+def frame_until(reader: FrameReader, enough: Callable[[Frame], object], seconds: float = PATIENCE_S) -> Frame:
+    *_, last = frames_until(reader, enough, seconds)
+    return last
+
+
+def recovered(reader: FrameReader, reconnects: int) -> None:
+    """Wait for so many reconnects in all, and for a picture after it that is new."""
+    frame_until(reader, lambda frame: reader.stats()["reconnects"] >= reconnects and age_s(frame.image) < FRESH_S)
+
+
+def held() -> dict[str, int]:
+    """What of the system this process holds."""
+    return {what: len(os.listdir(f"/proc/self/{what}")) for what in ("task", "fd")}  # noqa: PTH208
+
+
+class TestFreshness:
+    def test_slow_work_never_makes_the_picture_old(self) -> None:
+        """80 ms a frame at 25 frames a second: a queue would be 4 s behind after 8 s."""
+        with camera() as server, FrameReader(parse_source(server.url()), QUICK) as reader:
+            end = time.monotonic() + 8
+            ages = [
+                age_s(frame.image) for frame in frames_until(reader, lambda frame: time.monotonic() > end, work_s=0.08)
+            ]
+            assert reader.stats()["dropped_frames"] > len(ages) / 4  # the work was indeed too slow for the camera
+        assert len(ages) > 30
+        early, late = np.median(ages[5:20]), np.median(ages[-15:])
+        assert late < early + 0.5
+        assert late < FRESH_S
+
+    def test_the_delay_of_the_network_adds_to_the_age_once(self) -> None:
+        with (
+            camera() as server,
+            TcpProxy(server.port, delay_s=0.4) as network,
+            FrameReader(parse_source(server.url(port=network.port)), QUICK) as reader,
+        ):
+            end = time.monotonic() + 4
+            ages = [age_s(frame.image) for frame in frames_until(reader, lambda frame: time.monotonic() > end)]
+        assert 0.4 <= np.median(ages[-20:]) < 0.4 + FRESH_S
+
+
+class TestReconnecting:
+    def test_a_camera_that_dies_again_and_again_is_found_again(self) -> None:
+        with camera() as server, FrameReader(parse_source(server.url()), QUICK) as reader:
+            before: dict[str, int] = {}
+            for number in range(1, TIMES + 1):
+                frame_until(reader, lambda frame: True)
+                server.kill()
+                server.start()
+                recovered(reader, number)
+                if number == 2:  # the first has started whatever is started once
+                    before = held()
+            wait_until(lambda: all(held()[what] <= before[what] for what in before), f"{held()} back to {before}", 10)
+            assert reader.stats()["reconnects"] == TIMES
+
+    @pytest.mark.parametrize("noticed_by", ["stall_timeout_s", "read_timeout_s"])
+    def test_a_stalled_stream_is_noticed_and_taken_up_again(
+        self, noticed_by: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The camera says nothing more, the connection stays: whichever limit is lower has to notice."""
+        waits = {"stall_timeout_s": 15.0, "read_timeout_s": 15.0, noticed_by: 1.0}
+        with camera() as server, FrameReader(parse_source(server.url()), QUICK.model_copy(update=waits)) as reader:
+            frame_until(reader, lambda frame: True)
+            server.say("pause")
+            wait_until(lambda: "; reconnecting" in caplog.text, "the stall is told", 8)
+            server.say("resume")
+            recovered(reader, 1)
+
+    def test_a_stream_that_is_gone_for_a_while_is_found_when_it_is_offered_again(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """First no server at all, then one that answers 404, then the stream."""
+        caplog.set_level(logging.DEBUG, "edge_app")
+        with camera() as server, FrameReader(parse_source(server.url()), QUICK) as reader:
+            frame_until(reader, lambda frame: True)
+            server.kill()
+            wait_until(lambda: caplog.text.count("connection refused") >= 3, "three attempts refused")
+            server.start(mounted=False)
+            wait_until(lambda: caplog.text.count("404") >= 2, "two attempts answered 404")
+            assert reader.stats()["reconnects"] == 0
+            server.say("mount")
+            recovered(reader, 1)
+
+    def test_a_new_picture_size_in_midstream_goes_on(self) -> None:
+        """OpenCV scales to the size a stream began with; a time that can be read says that nothing was cut off."""
+        with camera() as server, FrameReader(parse_source(server.url()), QUICK) as reader:
+            frame_until(reader, lambda frame: True)
+            server.say("size 400x304")
+            end = time.monotonic() + 3
+            sizes = {
+                frame.image.shape[:2]
+                for frame in frames_until(reader, lambda frame: time.monotonic() > end)
+                if read_stamp(frame.image) is not None
+            }
+            assert reader.stats()["reconnects"] == 0
+            assert age_s(frame_until(reader, lambda frame: True).image) < FRESH_S
+        assert sizes == {(240, 320)}
+
+
+class TestBadNetwork:
+    @pytest.mark.parametrize("fault", ["reset", "half-close", "silence"])
+    def test_a_lost_connection_is_made_again(self, fault: str, caplog: pytest.LogCaptureFixture) -> None:
+        with (
+            camera() as server,
+            TcpProxy(server.port, delay_s=0.05) as network,
+            FrameReader(parse_source(server.url(port=network.port)), QUICK) as reader,
+        ):
+            for number in range(1, TIMES + 1):
+                frame_until(reader, lambda frame: True)
+                if fault == "reset":
+                    network.cut(after_bytes=777)
+                elif fault == "half-close":
+                    network.half_close()
+                else:
+                    network.swallow = True
+                wait_until(lambda n=number: caplog.text.count("; reconnecting") >= n, "the loss is told", 15)
+                network.swallow = False
+                recovered(reader, number)
+            assert reader.stats()["reconnects"] == TIMES
+
+
+LOGIN, PASSWORD = "viewer:pa%24%24-w0rd", "pa$$-w0rd"
+CLI = ("--set", "source.open_timeout_s=5", "--set", "source.stall_timeout_s=2", "--set", "source.reconnect_max_s=0.5")
+
+
+@pytest.mark.usefixtures("models")
+class TestCommandLine:
+    def test_the_password_opens_the_stream_and_is_never_shown(self, tmp_path: Path, astronaut: Pixels) -> None:
+        """Through a loss, too: what is logged then names the source. The portrait is there to make events."""
+        still, folder = tmp_path / "portrait.i420", tmp_path / "run"
+        folder.mkdir()
+        still.write_bytes(cv2.cvtColor(astronaut, cv2.COLOR_BGR2YUV_I420).tobytes())
+        outputs = ("--events", "e.jsonl", "--summary", "s.json", "--output", "v.mp4")
+        with (
+            camera("512x512", f"viewer:{PASSWORD}", still) as server,
+            Running(folder, "run", server.url(LOGIN), *outputs, *CLI) as command,
+        ):
+            command.wait_until(lambda: (folder / "v.mp4").exists(), "the stream is open")
+            command.wait_until(lambda: b'"new"' in (folder / "e.jsonl").read_bytes(), "a person is told")
+            server.kill()
+            command.wait_until(lambda: "reconnecting" in command.err, "the loss is told")
+            server.start()
+            command.wait_until(lambda: "back after" in command.err, "the camera is back")
+            assert command.finish(signal.SIGTERM) == 0, command.err
+        facts = json.loads((folder / "s.json").read_text(encoding="utf-8"))
+        assert facts["reconnects"] == 1
+        assert facts["persons"] >= 1
+        assert facts["source"] == f"rtsp://***@127.0.0.1:{server.port}/live"
+        for path in folder.iterdir():
+            content = path.read_bytes()
+            assert b"w0rd" not in content, path.name
+            assert b"viewer" not in content, path.name
+
+    @pytest.mark.parametrize("login", ["viewer:wr0ng-w0rd", ""])
+    def test_a_wrong_or_missing_password_is_one_line(self, tmp_path: Path, login: str) -> None:
+        with (
+            camera(login=f"viewer:{PASSWORD}") as server,
+            Running(tmp_path, "run", server.url(login), *CLI) as command,
+        ):
+            assert command.finish() == 4
+        (line,) = command.err.splitlines()
+        assert line.startswith("error: ")
+        assert "user name or password (401)" in line
+        assert "w0rd" not in line
+        assert command.out == ""
+
+    def test_a_camera_that_comes_back_with_another_size_goes_on_in_the_same_video(self, tmp_path: Path) -> None:
+        video = tmp_path / "v.mp4"
+        with camera("640x480") as server, Running(tmp_path, "run", server.url(), "--output", video, *CLI) as command:
+            command.wait_until(lambda: video.exists() and b"moof" in video.read_bytes(), "some video")
+            before = video.stat().st_size
+            for number, size in enumerate(("320x240", "1280x720"), start=1):
+                server.kill()
+                server.size = size
+                server.start()
+                command.wait_until(lambda n=number: command.err.count("back after") == n, f"{size} is seen")
+                size_then = video.stat().st_size
+                command.wait_until(lambda s=size_then: video.stat().st_size > s, f"{size} is written")
+            assert command.finish(signal.SIGTERM) == 0, command.err
+        assert video.stat().st_size > before
+        assert not (tmp_path / "v-2.mp4").exists()
+        with av.open(str(video)) as container:
+            shown = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+        assert {image.shape for image in shown} == {(480, 640, 3)}
+        stamps = [stamp for image in shown if (stamp := read_stamp(image)) is not None]
+        assert len(stamps) > 0.5 * len(shown)
+        assert stamps == sorted(stamps)
