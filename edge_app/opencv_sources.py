@@ -95,7 +95,10 @@ def open_file(spec: SourceSpec) -> Source:
 def open_stream(spec: SourceSpec, settings: SourceSettings) -> Source:
     deadline = time.monotonic() + settings.open_timeout_s
     check_reachable(spec.uri, settings.open_timeout_s)
-    options: dict[str, str] = {"rtsp_transport": settings.rtsp_transport} if spec.uri.startswith("rtsp") else {}
+    options: dict[str, str] = {}
+    if spec.uri.startswith("rtsp"):
+        # By default FFmpeg watches a second of the stream to guess its rate, which the first frames are then late.
+        options = {"rtsp_transport": settings.rtsp_transport, "fpsprobesize": "2"}
     if _USER_FFMPEG_OPTIONS is None:  # OpenCV takes these from the environment alone
         os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "|".join(f"{k};{v}" for k, v in options.items())
     parameters = {
