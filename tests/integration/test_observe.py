@@ -20,8 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from edge_app.errors import UsageError, WatchdogError
 from edge_app.pipeline import Progress, run
 from edge_app.settings import Settings
+from tests.command import COMMAND, environment
 from tests.integration.test_capture import mjpeg, serving
-from tests.integration.test_cli import COMMAND, _environment
 from tests.media import grey, write_clip
 
 QUICK = {"open_timeout_s": 3, "read_timeout_s": 1, "stall_timeout_s": 1, "reconnect_min_s": 0.1, "reconnect_max_s": 0.3}
@@ -275,7 +275,7 @@ def test_a_run_that_hangs_ends_with_its_code(
     result = subprocess.run(
         [sys.executable, "program.py", *arguments],
         cwd=tmp_path,
-        env=_environment(),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=120,
@@ -299,7 +299,7 @@ def test_a_port_in_use_is_one_line_and_code_2(tmp_path: Path) -> None:
         result = subprocess.run(
             [*COMMAND, "run", "demo", "--set", f"metrics.port={port}"],
             cwd=tmp_path,
-            env=_environment(),
+            env=environment(),
             capture_output=True,
             text=True,
             timeout=60,
@@ -316,7 +316,7 @@ def test_systemd_hears_of_the_whole_run(models: Path, astronaut: Any, tmp_path: 
         process = subprocess.Popen(
             [*COMMAND, "run", "demo"],
             cwd=tmp_path,
-            env=_environment(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="400000"),
+            env=environment(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="400000"),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
