@@ -55,7 +55,7 @@ def test_the_classic_recipe_is_run_on_the_same_frames(models: Path, tmp_path: Pa
     assert report.first_result_s is not None
     assert report.headless_mib is not None
     assert report.first_result_s > report.start_s
-    assert 50 < report.headless_mib < 1000
+    assert report.headless_mib > 50  # no upper bound: Linux counts what this process holds, torch included
     assert {"classic recipe", "start to first result"} <= set(dict(report.rows()))
     chart = tmp_path / "bench.png"
     report.plot(chart)
