@@ -7,13 +7,13 @@ Recognition', 1512.03385, with the stride in the 3x3 convolution as torchvision 
 import os
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
 from edge_app.detector import open_detector
 from edge_app.errors import UsageError
+from edge_app.faces import crop_face, to_network_input
 from edge_app.settings import DetectorSettings
 
 SIDE = 224
@@ -35,14 +35,9 @@ class ClassicRecipe:
 
     def judge(self, image: npt.NDArray[np.uint8]) -> int:
         """Judge a uint8 (H, W, 3) BGR image; gives the number of faces."""
-        height, width = image.shape[:2]
         boxes = self._detector.detect(image).xyxy
         for box in boxes:
-            x0, y0, x1, y1 = (int(v) for v in box)
-            face = image[max(0, y0) : max(1, min(y1, height)), max(0, x0) : max(1, min(x1, width))]
-            rgb = cv2.resize(face if face.size else image, (SIDE, SIDE))[..., ::-1]
-            pixels = (rgb.astype(np.float32) / 255 - 0.5) / 0.25
-            self._session.run(None, {"image": np.ascontiguousarray(pixels.transpose(2, 0, 1))[None]})
+            self._session.run(None, {"image": to_network_input(crop_face(image, box, SIDE)[None])})
         return len(boxes)
 
 

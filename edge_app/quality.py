@@ -9,23 +9,31 @@ import numpy as np
 import numpy.typing as npt
 import supervision as sv
 
+from edge_app.faces import CROP_MARGIN
 from edge_app.settings import QualitySettings
 
-_BORDER = 13 / 112  # share of the crop outside the face box on each side: the crop's margin
+_BORDER = CROP_MARGIN / (2 + 2 * CROP_MARGIN)  # share of the crop on each side that lies outside the face box
 
 
-def sharpness(crop: npt.NDArray[np.uint8]) -> float:
-    """Standard deviation of the Laplacian, grey levels, inside the face box of a uint8 (S, S, 3) BGR crop.
+def grey_face(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """What lies inside the face box of a uint8 (S, S, 3) BGR crop: float32 (s, s) grey levels, 0..255."""
+    border = round(len(crop) * _BORDER)
+    grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)[border : len(crop) - border, border : len(crop) - border]
+    return np.asarray(grey, np.float32)
+
+
+def sharpness(face: npt.NDArray[np.float32]) -> float:
+    """Standard deviation of the Laplacian of a `grey_face`, grey levels.
 
     After 'Diatom autofocusing in brightfield microscopy' (ICPR 2000), which takes the variance. Smoothed first: noise
     and the rounding to whole grey levels are no detail.
     """
-    return float(cv2.Laplacian(cv2.GaussianBlur(_face(crop), (0, 0), 1), cv2.CV_32F).std())
+    return float(cv2.Laplacian(cv2.GaussianBlur(face, (0, 0), 1), cv2.CV_32F).std())
 
 
-def brightness(crop: npt.NDArray[np.uint8]) -> float:
-    """Mean grey level, 0..255, inside the face box of a uint8 (S, S, 3) BGR crop."""
-    return float(_face(crop).mean())
+def brightness(face: npt.NDArray[np.float32]) -> float:
+    """Mean of a `grey_face`, 0..255."""
+    return float(face.mean())
 
 
 class QualityGate:
@@ -49,10 +57,11 @@ class QualityGate:
         wanted = self._settings
         if not wanted.enabled:
             return 1.0
+        face = grey_face(crop)
         quality = (
             _ramp(float(box[2] - box[0]), wanted.width_px)
-            * _ramp(sharpness(crop), wanted.sharpness)
-            * _ramp(brightness(crop), wanted.brightness)
+            * _ramp(sharpness(face), wanted.sharpness)
+            * _ramp(brightness(face), wanted.brightness)
         )
         if min(box[0], box[1], frame_size[0] - box[2], frame_size[1] - box[3]) < 1:
             quality *= wanted.at_edge
@@ -61,9 +70,3 @@ class QualityGate:
 
 def _ramp(value: float, full: float) -> float:
     return 1.0 if value >= full else max(0.0, 2 * value / full - 1)
-
-
-def _face(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    border = round(len(crop) * _BORDER)
-    grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)[border : len(crop) - border, border : len(crop) - border]
-    return np.asarray(grey, np.float32)

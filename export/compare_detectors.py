@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_app.detector import Engine
 from export.detector_data import iou
-from export.evaluate_detector import Picture, load
+from export.evaluate_detector import Picture, load, xyxy
 
 SURE = 0.8  # a peer's landmarks are compared where it is this sure of the face
 CLOSE = 0.08  # of the face width
@@ -45,7 +45,7 @@ def landmark_gap(engine: Engine, peer: Engine, pictures: list[Picture], long_sid
         ours, theirs = ours[ours[:, 14] >= score], theirs[theirs[:, 14] >= SURE]
         if len(ours) == 0 or len(theirs) == 0:
             continue
-        overlap = iou(_xyxy(theirs), _xyxy(ours))
+        overlap = iou(xyxy(theirs), xyxy(ours))
         for i in np.flatnonzero(overlap.max(1) >= 0.5):
             gap = (ours[overlap[i].argmax(), 4:14] - theirs[i, 4:14]).reshape(5, 2)
             gaps.append(np.hypot(*gap.T) / theirs[i, 2])
@@ -86,7 +86,3 @@ def disagreement(
         "largest difference, px": round(pixels, 4),
         "largest difference, score": round(scores, 5),
     }
-
-
-def _xyxy(rows: np.ndarray) -> np.ndarray:
-    return np.asarray(np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]]), np.float32)

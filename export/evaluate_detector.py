@@ -119,6 +119,20 @@ def load(picture: Picture) -> npt.NDArray[np.uint8]:
     return np.asarray(image, np.uint8)
 
 
+def at_long_side(image: npt.NDArray[np.uint8], long_side: int) -> tuple[npt.NDArray[np.uint8], float]:
+    """The picture scaled to that long side in pixels, and the scale."""
+    height, width = image.shape[:2]
+    scale = long_side / max(height, width)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=how)
+    return np.asarray(small, np.uint8), scale
+
+
+def xyxy(rows: Array) -> Array:
+    """Boxes (n, 4) of an engine's rows, whose first columns are x, y, width, height."""
+    return np.asarray(np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]]), np.float32)
+
+
 def matches(detections: Array, boxes: Array) -> npt.NDArray[np.bool_]:
     """bool (n, m): which detections count for which boxes."""
     overlap = iou(detections, boxes)
@@ -145,15 +159,13 @@ def evaluate(engine: Engine, pictures: list[Picture], long_side: int) -> Result:
     false: list[float] = []
     for picture in pictures:
         image = load(picture)
-        height, width = image.shape[:2]
-        scale, reference = long_side / max(height, width), REFERENCE / max(height, width)
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        small = cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=how)
+        small, scale = at_long_side(image, long_side)
+        reference = REFERENCE / max(image.shape[:2])
         start = cv2.getTickCount()
-        rows = engine(np.asarray(small, np.uint8))
+        rows = engine(small)
         result.milliseconds.append((cv2.getTickCount() - start) / cv2.getTickFrequency() * 1e3)
         rows = rows[np.argsort(-rows[:, 14], kind="stable")]
-        boxes = np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]]) / scale
+        boxes = xyxy(rows) / scale
         hit, overlap = matches(boxes, picture.faces), iou(boxes, picture.faces)
         excused = np.asarray((matches(boxes, picture.ignored) | (inside(boxes, picture.ignored) > 0.6)).any(1))
         best = np.full(len(picture.faces), -1.0)
@@ -189,7 +201,7 @@ def close_up(engine: Engine, pictures: list[Picture], long_side: int, threshold:
             rows = engine(np.asarray(frame, np.uint8))
             rows = rows[rows[:, 14] > threshold]
             target = np.asarray([(box - np.tile(corner, 2)) * zoom], np.float32)
-            found = matches(np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]]), target)
+            found = matches(xyxy(rows), target)
             hits.setdefault(label, []).append(bool(found.any()))
     return {label: {"recall": round(float(np.mean(h)), 4), "n": len(h)} for label, h in sorted(hits.items())}
 

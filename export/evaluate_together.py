@@ -5,7 +5,6 @@ many found and called right, beside the same classifier with another detector in
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from edge_app.classifier import MaskClassifier
@@ -14,7 +13,7 @@ from edge_app.faces import crop_faces
 from edge_app.image import face_label
 from edge_app.settings import ClassifierSettings, VerdictSettings
 from export.detector_data import iou
-from export.evaluate_detector import Picture, load, matches
+from export.evaluate_detector import Picture, at_long_side, load, matches, xyxy
 
 SMALLEST = 24.0  # pixels of the picture
 
@@ -36,11 +35,10 @@ def together(
     rows: list[tuple[str, bool, bool, bool, bool]] = []  # label, found, right by side, right as told, wrong as told
     for picture in pictures:
         image = load(picture)
-        scale = long_side / max(image.shape[:2])
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        found = engine(np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=how), np.uint8))
+        small, scale = at_long_side(image, long_side)
+        found = engine(small)
         found = found[found[:, 14] >= threshold]
-        boxes = np.asarray(np.hstack([found[:, :2], found[:, :2] + found[:, 2:4]]) / scale, np.float32)
+        boxes = xyxy(found) / np.float32(scale)
         probability = model.probabilities(crop_faces(image, boxes))
         fits, overlap = matches(boxes, picture.faces), iou(boxes, picture.faces)
         for j, label in enumerate(picture.labels):

@@ -7,7 +7,7 @@ import supervision as sv
 from pydantic import ValidationError
 
 from edge_app.faces import crop_faces
-from edge_app.quality import QualityGate, brightness, sharpness
+from edge_app.quality import QualityGate, brightness, grey_face, sharpness
 from edge_app.settings import QualitySettings, VerdictSettings
 from edge_app.verdicts import VerdictBoard
 from tests.media import Pixels
@@ -64,8 +64,8 @@ def test_no_faces_keep_the_column() -> None:
 
 
 def test_measures_are_in_grey_levels() -> None:
-    assert brightness(np.full((112, 112, 3), 77, np.uint8)) == pytest.approx(77)
-    assert sharpness(np.full((112, 112, 3), 77, np.uint8)) == 0
+    assert brightness(grey_face(np.full((112, 112, 3), 77, np.uint8))) == pytest.approx(77)
+    assert sharpness(grey_face(np.full((112, 112, 3), 77, np.uint8))) == 0
 
 
 @pytest.mark.parametrize("bad", [{"brightness": -1}, {"lowest": 1.5}, {"widht_px": 3}])
