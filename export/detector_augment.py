@@ -12,6 +12,7 @@ from export.detector_data import FACE, IGNORE, Array, Scene
 
 Image = npt.NDArray[np.uint8]
 SMALLEST = 6.0  # faces under this many pixels in the crop are ignored: half a cell of the finest map
+MOSAICS = 0.35  # share of the windows that are mosaics
 VISIBLE = 0.4  # a face of which less is left by the crop is ignored
 
 
@@ -206,11 +207,12 @@ def mosaic(scenes: list[Scene], size: int, rng: np.random.Generator) -> Sample:
 class Batches(IterableDataset[list[Sample]]):
     """An endless iterable of batches for `torch.utils.data.DataLoader` (batch_size=None).
 
-    sets: (weight, scenes) pairs. pixels: window area times batch, kept about constant over window sizes.
+    sets: (weight, scenes) pairs. batch: windows of 320 px; of larger ones as many as have the same area.
+    mosaics: share of the windows that are mosaics.
     """
 
-    def __init__(self, sets: list[tuple[float, list[Scene]]], batch: int, seed: int) -> None:
-        self.sets, self.batch, self.seed = sets, batch, seed
+    def __init__(self, sets: list[tuple[float, list[Scene]]], batch: int, seed: int, mosaics: float = MOSAICS) -> None:
+        self.sets, self.batch, self.seed, self.mosaics = sets, batch, seed, mosaics
         self.weights = np.array([w for w, _ in sets]) / sum(w for w, _ in sets)
 
     def __iter__(self) -> Iterator[list[Sample]]:
@@ -225,7 +227,7 @@ class Batches(IterableDataset[list[Sample]]):
         return scenes[rng.integers(len(scenes))]
 
     def sample(self, size: int, rng: np.random.Generator) -> Sample:
-        if rng.random() < 0.35:
+        if rng.random() < self.mosaics:
             made = mosaic([self.scene(rng) for _ in range(4)], size, rng)
         else:
             made = place(self.scene(rng), size, rng)

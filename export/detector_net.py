@@ -6,11 +6,13 @@ scratch. Contract: 'YuNet: A Tiny Millisecond-level Face Detector', Machine Inte
 decoding in OpenCV's `face_detect.cpp`.
 """
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
 STRIDES = (8, 16, 32)
-INPUT_SCALE = 1 / 128  # pixels 0..255 become 0..2; folded into the first convolution at export
+INPUT_SCALE = 1 / 128  # pixels 0..255 become 0..2
 OUTPUTS = [f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in STRIDES]
 
 
@@ -61,7 +63,11 @@ class FaceNet(nn.Module):
         self.heads = nn.ModuleList([Head(32), Head(64), Head(64)])
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        p8 = self.c8(self.stem(x * INPUT_SCALE))
+        return self.answers(x * INPUT_SCALE)
+
+    def answers(self, x: Tensor) -> list[Tensor]:
+        """`forward` for pixels that are already scaled."""
+        p8 = self.c8(self.stem(x))
         p16 = self.c16(p8)
         p32 = self.c32(p16)
         p16 = p16 + self.up(self.top16(p32))
@@ -73,13 +79,16 @@ class YuNetContract(nn.Module):
     """Wraps a trained `FaceNet` for export: twelve outputs (1, cells, 1|1|4|10), scores after the sigmoid.
 
     The reshape is by constants, (1, -1, C), so one file serves every input size: OpenCV fails on `Shape` nodes.
+    The input's scale moves into the first convolution, which saves a pass over the picture.
     """
 
     def __init__(self, net: FaceNet) -> None:
         super().__init__()
-        self.net = net
+        self.net = copy.deepcopy(net)
+        with torch.no_grad():
+            next(self.net.stem.parameters()).mul_(INPUT_SCALE)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        flat = [m.permute(0, 2, 3, 1).reshape(1, -1, 16) for m in self.net(image)]
+        flat = [m.permute(0, 2, 3, 1).reshape(1, -1, 16) for m in self.net.answers(image)]
         heads = ((0, 1, True), (1, 2, True), (2, 6, False), (6, 16, False))
         return tuple(f[..., a:b].sigmoid() if squash else f[..., a:b] for a, b, squash in heads for f in flat)

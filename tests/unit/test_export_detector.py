@@ -299,6 +299,16 @@ def test_batches_hold_about_the_same_number_of_pixels() -> None:
     assert seen == {320, 480}
 
 
+def test_only_mosaics_show_several_scenes() -> None:
+    def most_faces(mosaics: float) -> int:
+        stream = iter(Batches([(1.0, [scene()])], 4, seed=0, mosaics=mosaics))
+        return max(len(sample.boxes) for _ in range(10) for sample in next(stream))
+
+    assert len(scene().boxes) == 1
+    assert most_faces(0.0) == 1
+    assert most_faces(1.0) > 1
+
+
 def test_collate_keeps_faces_with_their_pictures() -> None:
     image = np.zeros((32, 32, 3), np.uint8)
     image[3, 5] = (10, 20, 30)
