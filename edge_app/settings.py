@@ -27,6 +27,9 @@ class SourceSettings(Section):
     fps: float | None = Field(None, gt=0, le=1000, description="Rate asked of a camera, frames a second")
     max_fps: float | None = Field(None, gt=0, le=1000, description="Highest rate taken from a live source; null: all")
     rtsp_transport: Literal["tcp", "udp"] = Field("tcp", description="RTSP transport")
+    decode_threads: int | None = Field(
+        None, ge=1, le=64, description="CPU threads that decode a video file; null: half of the cores"
+    )
     open_timeout_s: Seconds = Field(10.0, description="Longest wait for a stream to open, seconds")
     read_timeout_s: Seconds = Field(5.0, description="Longest wait for one read of a stream, seconds")
     stall_timeout_s: Seconds = Field(5.0, description="A live source without a frame for this long is reopened")

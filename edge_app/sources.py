@@ -122,7 +122,7 @@ def open_source(spec: SourceSpec, settings: SourceSettings) -> Source:
     from edge_app import opencv_sources as opencv
 
     if spec.kind == "file":
-        return opencv.open_file(spec)
+        return opencv.open_file(spec, settings)
     if spec.kind == "stream":
         return opencv.open_stream(spec, settings)
     if spec.kind == "camera":
