@@ -60,6 +60,10 @@ def recovered(reader: FrameReader, reconnects: int) -> None:
     frame_until(reader, lambda frame: reader.stats()["reconnects"] >= reconnects and age_s(frame.image) < FRESH_S)
 
 
+def udp_sockets() -> int:
+    return len(Path("/proc/net/udp").read_text(encoding="ascii").splitlines()) - 1
+
+
 def held() -> dict[str, int]:
     """What of the system this process holds."""
     return {what: len(os.listdir(f"/proc/self/{what}")) for what in ("task", "fd")}  # noqa: PTH208
@@ -88,6 +92,19 @@ class TestFreshness:
             end = time.monotonic() + 4
             ages = [age_s(frame.image) for frame in frames_until(reader, lambda frame: time.monotonic() > end)]
         assert 0.4 <= np.median(ages[-20:]) < 0.4 + FRESH_S
+
+
+class TestTransport:
+    @pytest.mark.parametrize("transport", ["tcp", "udp"])
+    def test_pictures_travel_as_asked_and_come_back_after_a_loss(self, transport: str) -> None:
+        before = udp_sockets()
+        settings = SourceSettings.model_validate(QUICK.model_dump() | {"rtsp_transport": transport})
+        with camera() as server, FrameReader(parse_source(server.url()), settings) as reader:
+            frame_until(reader, lambda frame: age_s(frame.image) < FRESH_S)
+            assert (udp_sockets() > before) == (transport == "udp")
+            server.kill()
+            server.start()
+            recovered(reader, 1)
 
 
 class TestReconnecting:
