@@ -44,9 +44,9 @@ def _clip(path: Path, ranges: list[list[Any]], settings: Settings, bound: float)
             persons.update(event.id for event in result.events)
             frames, faces = frames + 1, faces + len(result.detections)
             truth = next((label for first, last, label in ranges if first <= frame.index <= last), None)
-            if truth is None or result.detections.tracker_id is None:
-                continue
             found = result.detections
+            if truth is None or found.tracker_id is None:
+                continue
             rows = zip(found.tracker_id, found.xyxy, result.verdicts, found.data["mask_probability"], strict=True)
             for tracker_id, (x0, y0, x1, y1), verdict, probability in rows:
                 x, y = (x0 + x1) / 2, (y0 + y1) / 2
