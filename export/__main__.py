@@ -93,12 +93,17 @@ def evaluate(
     size: Annotated[list[int] | None, typer.Option(help="Detector long side, pixels.  [default: 320 and 640]")] = None,
     engine: Annotated[str, typer.Option(help="Detector engine: opencv or onnxruntime.")] = "opencv",
     plots: Annotated[Path | None, typer.Option(help="Folder for plots.  [default: none]")] = None,
+    mistakes: Annotated[
+        Path | None, typer.Option(help="Folder for sheets of the worst mistakes, which show people.  [default: none]")
+    ] = None,
 ) -> None:
     """Measure a model on labelled pictures and print JSON."""
+    if mistakes and which is not Which.mask_classifier:
+        raise UsageError("--mistakes: only for mask_classifier")
     data = val_data(data)
     folder = folder or models_dir() / which.value
     if which is Which.mask_classifier:
-        show(_evaluate_classifier(data, folder, plots))
+        show(_evaluate_classifier(data, folder, plots, mistakes))
     else:
         show(_evaluate_detector(data, folder, peer or [], size or [320, 640], engine, plots))
 
@@ -156,17 +161,21 @@ app.command("label")(label)
 app.command("promote")(promote)
 
 
-def _evaluate_classifier(data: Path, folder: Path, plots: Path | None) -> dict[str, Any]:
+def _evaluate_classifier(data: Path, folder: Path, plots: Path | None, mistakes: Path | None) -> dict[str, Any]:
     from edge_app.models import Model
+    from export import classifier_plots as draw
     from export import evaluate_classifier as measure
 
     faces = labelled_faces(data)
     out: dict[str, Any] = {"data": str(data)}
-    for precision in Model(folder).manifest.files:
+    manifest = Model(folder).manifest
+    for precision in manifest.files:
         scores = measure.probabilities(folder, precision, faces.crops)
         out[precision] = measure.report(faces, scores)
         if plots:
-            measure.plot(faces, scores, plots / precision)
+            draw.plot(faces, scores, plots / precision, manifest.thresholds)
+        if mistakes and draw.mistakes(faces, scores, mistakes / "mistakes" / f"{precision}.png"):
+            print(f"{mistakes / 'mistakes' / precision}.png: {draw.PRIVATE}", file=sys.stderr)
     return out | {"ms a face, one thread": measure.milliseconds(folder)}
 
 

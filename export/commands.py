@@ -31,14 +31,18 @@ def val_data(data: Path | None) -> Path:
 
 
 def labelled_faces(data: Path) -> "Crops":
-    """Faces to measure a classifier on: a COCO file with images/ beside it, or a folder with mask/ and no_mask/."""
+    """Faces to measure a classifier on: a COCO file, or a folder with mask/ and no_mask/.
+
+    File names of a COCO file are those in images/ beside it or, where there is no such folder, beside the file itself.
+    """
     from edge_app.detector import open_detector
     from edge_app.settings import DetectorSettings
     from export import evaluate_classifier as measure
 
     if data.is_dir():
         return measure.read_folder(data, open_detector(DetectorSettings()).detect)
-    return measure.read_coco(data, data.parent / "images")
+    images = data.parent / "images"
+    return measure.read_coco(data, images if images.is_dir() else data.parent)
 
 
 def show(value: Any) -> None:

@@ -4,7 +4,6 @@ Scores are the calibrated mask probability; a face counts as called mask from 0.
 counts as no_mask and is also reported on its own.
 """
 
-import itertools
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,17 +23,20 @@ from export.classifier_data import read_image
 
 Float = npt.NDArray[np.float64]
 MIN_FACE = 20  # pixels of width
+LABELS = ("mask", "no_mask", "incorrect_mask")
 SIZES = ((20, 32), (32, 64), (64, 10_000))
 
 
 @dataclass(slots=True)
 class Crops:
-    """crops uint8 (n, 112, 112, 3) BGR; labels, sources (n,) text; widths (n,) of the faces, pixels."""
+    """crops uint8 (n, 112, 112, 3) BGR; labels, sources (n,) text; widths (n,) of the faces, pixels;
+    files (n,) the pictures' names, where they are known."""
 
     crops: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.str_]
     sources: npt.NDArray[np.str_]
     widths: Float
+    files: npt.NDArray[np.str_] | None = None
 
 
 def read_coco(coco: Path, images: Path, min_face: int = MIN_FACE) -> Crops:
@@ -53,39 +55,35 @@ def read_coco(coco: Path, images: Path, min_face: int = MIN_FACE) -> Crops:
     for note in sorted(data["annotations"], key=lambda n: n["image_id"]):
         x, y, w, h = note["bbox"]
         label = names[note["category_id"]]
-        if (
-            note.get("iscrowd")
-            or note.get("review")
-            or label not in ("mask", "no_mask", "incorrect_mask")
-            or w < min_face
-        ):
+        if note.get("iscrowd") or note.get("review") or label not in LABELS or w < min_face:
             continue
         if loaded != note["image_id"]:
             loaded, image = note["image_id"], read_image(images / files[note["image_id"]]["file_name"])
         if image is not None:
             crop = crop_face(image, np.array([x, y, x + w, y + h], np.float32))
-            rows.append((crop, label, files[loaded].get("source", coco.stem), w))
+            entry = files[loaded]
+            rows.append((crop, label, entry.get("source", coco.stem), w, entry["file_name"]))
     return _gather(rows, coco)
 
 
 def read_folder(folder: Path, find: Any) -> Crops:
     """Photos in `folder/mask` and `folder/no_mask`: the largest face that `find(image)` (detections) gives of each."""
     rows: list[tuple[Any, ...]] = []
-    for label in ("mask", "no_mask", "incorrect_mask"):
+    for label in LABELS:
         for path in sorted((folder / label).iterdir()) if (folder / label).is_dir() else ():
             image = read_image(path)
             boxes = find(image).xyxy if image is not None else ()
             if image is not None and len(boxes):
                 box = max(boxes, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
-                rows.append((crop_face(image, box), label, path.name.split("_")[0], box[2] - box[0]))
+                rows.append((crop_face(image, box), label, path.name.split("_")[0], box[2] - box[0], path.name))
     return _gather(rows, folder)
 
 
 def _gather(rows: list[tuple[Any, ...]], data: Path) -> Crops:
     if not rows:
         raise UsageError(f"{data}: no labelled face was found: expected labels mask, no_mask or incorrect_mask")
-    crops, labels, sources, widths = zip(*rows, strict=True)
-    return Crops(np.stack(crops), np.array(labels), np.array(sources), np.array(widths, float))
+    crops, labels, sources, widths, files = zip(*rows, strict=True)
+    return Crops(np.stack(crops), np.array(labels), np.array(sources), np.array(widths, float), np.array(files))
 
 
 def probabilities(folder: Path, precision: str, crops: npt.NDArray[np.uint8]) -> Float:
@@ -107,26 +105,19 @@ def expected_calibration_error(probability: Float, truth: Float, bins: int = 15)
 
 
 def report(faces: Crops, probability: Float) -> dict[str, Any]:
-    """All figures of one model on one set, each with its n."""
-    truth = (faces.labels == "mask").astype(float)
-    called = (probability >= 0.5).astype(float)
-    out: dict[str, Any] = {
-        "n": len(truth),
-        "accuracy": float((called == truth).mean()),
-        "roc_auc": float(metrics.roc_auc_score(truth, probability)) if 0 < truth.mean() < 1 else None,
-        "ece": expected_calibration_error(probability, truth),
+    """All figures of one model on one set, each with its n: of all faces, by true label, by source, by face size."""
+    truth, called = faces.labels == "mask", probability >= 0.5
+    out = _figures(truth, probability)
+    out["confusion"] = {
+        label: {"called mask": int(called[chosen].sum()), "called no_mask": int((~called[chosen]).sum())}
+        for label in LABELS
+        if (chosen := faces.labels == label).any()
     }
-    for name, positive in (("mask", 1.0), ("no_mask", 0.0)):
-        precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-            truth, called, labels=[positive], average=None, zero_division=0.0
-        )
-        n = int((truth == positive).sum())
-        out[name] = {"precision": float(precision[0]), "recall": float(recall[0]), "f1": float(f1[0]), "n": n}
     for label in ("incorrect_mask", "no_mask"):
         chosen = faces.labels == label
         if chosen.any():
             key = "incorrect_mask flagged" if label == "incorrect_mask" else "bare called mask"
-            share = float((called[chosen] == (0.0 if label == "incorrect_mask" else 1.0)).mean())
+            share = float((called[chosen] == (label != "incorrect_mask")).mean())
             out[key] = {"share": share, "n": int(chosen.sum())}
     groups = {f"source {s}": faces.sources == s for s in np.unique(faces.sources)}
     groups |= {
@@ -135,9 +126,27 @@ def report(faces: Crops, probability: Float) -> dict[str, Any]:
     }
     for name, chosen in groups.items():
         if chosen.any():
-            out[name] = {"accuracy": float((called[chosen] == truth[chosen]).mean()), "n": int(chosen.sum())}
+            out[name] = _figures(truth[chosen], probability[chosen])
     rounded: dict[str, Any] = _rounded(out)
     return rounded
+
+
+def _figures(truth: npt.NDArray[np.bool_], probability: Float) -> dict[str, Any]:
+    """Of any faces: n, accuracy, ROC AUC (None where all are of one class), calibration error, and each class."""
+    called = probability >= 0.5
+    out: dict[str, Any] = {
+        "n": len(truth),
+        "accuracy": float((called == truth).mean()),
+        "roc_auc": float(metrics.roc_auc_score(truth, probability)) if 0 < truth.mean() < 1 else None,
+        "ece": expected_calibration_error(probability, truth.astype(float)),
+    }
+    for name, positive in (("mask", True), ("no_mask", False)):
+        precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+            truth, called, labels=[positive], average=None, zero_division=0.0
+        )
+        n = int((truth == positive).sum())
+        out[name] = {"precision": float(precision[0]), "recall": float(recall[0]), "f1": float(f1[0]), "n": n}
+    return out
 
 
 def _rounded(value: Any) -> Any:
@@ -174,46 +183,3 @@ def milliseconds(folder: Path, repeats: int = 60) -> dict[str, float]:
             net.probabilities(crop)
             times[p].append((time.perf_counter() - start) * 1e3)
     return {p: round(float(np.median(t)), 3) for p, t in times.items()}
-
-
-def plot(faces: Crops, probability: Float, folder: Path) -> None:
-    """confusion.png, roc.png and reliability.png; curves only, no picture of a face."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    folder.mkdir(parents=True, exist_ok=True)
-    truth, called = faces.labels == "mask", probability >= 0.5
-    names = ["mask", "no_mask"]
-    figure, axis = plt.subplots(figsize=(3.6, 3.2))
-    metrics.ConfusionMatrixDisplay.from_predictions(
-        np.where(truth, *names), np.where(called, *names), labels=names, ax=axis, colorbar=False
-    )
-    _save(figure, folder / "confusion.png")
-    figure, axis = plt.subplots(figsize=(4, 3.4))
-    false_rate, true_rate, _ = metrics.roc_curve(truth, probability)
-    axis.plot(np.maximum(false_rate, 1e-3), true_rate)
-    axis.set(xscale="log", xlim=(1e-3, 1), ylim=(0.6, 1), xlabel="bare or badly masked faces called mask")
-    axis.set(ylabel="masked faces called mask", title=f"ROC, area {metrics.auc(false_rate, true_rate):.4f}")
-    axis.grid(alpha=0.3)
-    _save(figure, folder / "roc.png")
-    figure, axis = plt.subplots(figsize=(4, 3.4))
-    edges = np.linspace(0, 1, 11)
-    for a, b in itertools.pairwise(edges):
-        chosen = (probability >= a) & (probability < b + (b == 1))
-        if chosen.any():
-            axis.plot(
-                probability[chosen].mean(), truth[chosen].mean(), "o", color="C0", ms=3 + np.log10(chosen.sum()) * 2
-            )
-    axis.plot([0, 1], [0, 1], ":", color="grey")
-    axis.set(xlabel="mask probability", ylabel="share that wears a mask", title="reliability")
-    _save(figure, folder / "reliability.png")
-
-
-def _save(figure: Any, path: Path) -> None:
-    import matplotlib.pyplot as plt
-
-    figure.tight_layout()
-    figure.savefig(path, dpi=90)
-    plt.close(figure)

@@ -1,7 +1,8 @@
 """Run the whole line over labelled clips, as a user would with default settings, and count right verdicts.
 
 `clips.json` beside the clips says from which frame to which everyone in view wears a mask or wears none. Each face of
-a confirmed person in such a frame shows one verdict; it is right, wrong or unsure.
+a confirmed person in such a frame shows one verdict; it is right, wrong or unsure. Beside it stands what the
+classifier says of that frame alone, which tells a fault of the classifier from one of the votes.
 """
 
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_app.capture import FrameReader
+from edge_app.classifier import MaskClassifier
 from edge_app.pipeline import Judge
 from edge_app.settings import Settings, SourceSettings
 from edge_app.sources import parse_source
@@ -24,13 +26,17 @@ def evaluate(folder: Path, settings: Settings) -> dict[str, Any]:
     Returns:
         clip -> frames, persons (stories told), detections, right, wrong and unsure verdicts in labelled frames, and
         `share right` of the verdicts mask and no_mask, and `share right of all` with unsure counted as not right.
+        Of the same faces: `called mask, share of faces` with a probability from the mask threshold up in the single
+        frame, and `told mask, share of faces` with the voted verdict mask.
     """
+    bound, _ = MaskClassifier(settings.classifier).bounds(settings.verdict)
     clips = json.loads((folder / "clips.json").read_text(encoding="utf-8"))
-    return {name: _clip(folder / name, truth["labels"], settings) for name, truth in clips.items()}
+    return {name: _clip(folder / name, truth["labels"], settings, bound) for name, truth in clips.items()}
 
 
-def _clip(path: Path, ranges: list[list[Any]], settings: Settings) -> dict[str, Any]:
+def _clip(path: Path, ranges: list[list[Any]], settings: Settings, bound: float) -> dict[str, Any]:
     judge, counts, persons, faces, frames = Judge(settings), Counter[str](), set[str](), 0, 0
+    called = voted = 0
     aside = ASIDE.get(path.name)
     with FrameReader(parse_source(str(path)), SourceSettings(uri=str(path))) as reader:
         for frame in reader:
@@ -38,15 +44,18 @@ def _clip(path: Path, ranges: list[list[Any]], settings: Settings) -> dict[str, 
             persons.update(event.id for event in result.events)
             frames, faces = frames + 1, faces + len(result.detections)
             truth = next((label for first, last, label in ranges if first <= frame.index <= last), None)
-            if truth is None or result.detections.tracker_id is None:
+            found = result.detections
+            if truth is None or found.tracker_id is None:
                 continue
-            rows = zip(result.detections.tracker_id, result.detections.xyxy, result.verdicts, strict=True)
-            for tracker_id, (x0, y0, x1, y1), verdict in rows:
+            rows = zip(found.tracker_id, found.xyxy, result.verdicts, found.data["mask_probability"], strict=True)
+            for tracker_id, (x0, y0, x1, y1), verdict, probability in rows:
                 x, y = (x0 + x1) / 2, (y0 + y1) / 2
                 if tracker_id < 0 or (aside and aside[0] <= x <= aside[2] and aside[1] <= y <= aside[3]):
                     continue
                 right = "right" if verdict.label == truth else "unsure" if verdict.label == "unsure" else "wrong"
                 counts[right] += 1
+                called += probability >= bound
+                voted += verdict.label == "mask"
     persons.update(event.id for event in judge.close())
     told, shown = counts["right"] + counts["wrong"], counts.total()
     return {
@@ -56,4 +65,6 @@ def _clip(path: Path, ranges: list[list[Any]], settings: Settings) -> dict[str, 
         **{kind: counts[kind] for kind in ("right", "wrong", "unsure")},
         "share right": round(counts["right"] / told, 4) if told else None,
         "share right of all": round(counts["right"] / shown, 4) if shown else None,
+        "called mask, share of faces": round(int(called) / shown, 4) if shown else None,
+        "told mask, share of faces": round(voted / shown, 4) if shown else None,
     }

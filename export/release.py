@@ -7,7 +7,7 @@ import numpy as np
 
 from edge_app import faces as pixels
 from edge_app.models import models_dir
-from export import classifier, evaluate_classifier, evaluate_detector
+from export import classifier, classifier_plots, evaluate_classifier, evaluate_detector
 from export.classifier_data import Faces
 from export.detector_net import OUTPUTS
 from export.manifest import save_manifest, step, write_manifest
@@ -158,7 +158,7 @@ def build_classifier(
     scores = {p: evaluate_classifier.probabilities(folder, p, val.crops) for p in names}
     measured = {f"{val_name}, {p}": evaluate_classifier.report(val, s) for p, s in scores.items()}
     thresholds = evaluate_classifier.bounds(scores["int8"], val.labels)
-    evaluate_classifier.plot(val, scores["int8"], folder / "plots")
+    classifier_plots.plot(val, scores["int8"], folder / "plots", thresholds)
     Curve(run / "curve.csv").plot(folder / "plots" / "training.png")
     (folder / "training.csv").write_bytes((run / "curve.csv").read_bytes())
     sizes = {"torch against onnxruntime, largest difference": worst, **measured}

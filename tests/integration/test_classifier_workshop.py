@@ -96,7 +96,7 @@ def test_the_model_folder_is_whole_and_both_precisions_agree(folder: Path, astro
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "plots/roc.png" in card
     assert {p.name for p in (folder / "plots").iterdir()} == {
-        "confusion.png", "reliability.png", "roc.png", "training.png",
+        "confusion.png", "precision_recall.png", "reliability.png", "roc.png", "training.png",
     }  # fmt: skip
 
 
@@ -151,8 +151,10 @@ def test_evaluate_prints_json_for_coco_and_for_a_labelled_folder(
     coco = {"images": images, "annotations": notes, "categories": categories}
     (tmp_path / "coco.json").write_text(json.dumps(coco))
     arguments = ["evaluate", "mask_classifier", "--data", str(tmp_path / "coco.json"), "--folder", str(folder)]
-    app([*arguments, "--plots", str(tmp_path / "plots")], standalone_mode=False)
-    out = json.loads(capsys.readouterr().out)
+    app([*arguments, "--plots", str(tmp_path / "plots"), "--mistakes", str(tmp_path)], standalone_mode=False)
+    printed = capsys.readouterr()
+    out = json.loads(printed.out)
+    assert ("not to be published" in printed.err) == (out["int8"]["accuracy"] < 1 or out["fp32"]["accuracy"] < 1)
     assert out["int8"]["n"] == out["fp32"]["n"] == 6
     assert out["int8"]["source drawn"]["n"] == 6
     assert set(out["ms a face, one thread"]) == {"fp32", "int8"}

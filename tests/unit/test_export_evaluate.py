@@ -17,7 +17,7 @@ if reason := missing("sklearn", "matplotlib"):
 
 from edge_app.errors import UsageError
 from edge_app.faces import crop_face
-from export import evaluate_classifier, evaluate_detector
+from export import classifier_plots, evaluate_classifier, evaluate_detector
 from export.evaluate_classifier import Crops, bounds, expected_calibration_error, fit_temperature, report
 from export.evaluate_detector import LOWEST_SCORE, Picture, Result, evaluate, inside, matches
 
@@ -185,9 +185,15 @@ class TestClassifierReport:
         assert told["no_mask"] == {"precision": 0.6667, "recall": 0.6667, "f1": 0.6667, "n": 3}
         assert told["incorrect_mask flagged"] == {"share": 0.0, "n": 1}
         assert told["bare called mask"] == {"share": 0.0, "n": 2}
-        assert told["source a"] == {"accuracy": 1.0, "n": 3}
-        assert told["source b"] == {"accuracy": 0.0, "n": 2}
-        assert told["width 20-32 px"] == {"accuracy": 1.0, "n": 1}
+        assert told["confusion"] == {
+            "mask": {"called mask": 1, "called no_mask": 1},
+            "no_mask": {"called mask": 0, "called no_mask": 2},
+            "incorrect_mask": {"called mask": 1, "called no_mask": 0},
+        }
+        assert (told["source a"]["accuracy"], told["source a"]["n"], told["source a"]["roc_auc"]) == (1.0, 3, 1.0)
+        assert told["source a"]["no_mask"] == {"precision": 1.0, "recall": 1.0, "f1": 1.0, "n": 2}
+        assert (told["source b"]["accuracy"], told["source b"]["n"], told["source b"]["ece"]) == (0.0, 2, 0.65)
+        assert (told["width 20-32 px"]["accuracy"], told["width 20-32 px"]["roc_auc"]) == (1.0, None)
         assert told["width 64 px up"]["n"] == 2
 
     def test_one_class_alone_has_no_curve(self) -> None:
@@ -225,11 +231,25 @@ class TestClassifierReport:
         assert bounds(np.array(bare + masked), labels) == expected
 
     def test_plots(self, tmp_path: Path) -> None:
-        evaluate_classifier.plot(crops(LABELS), SCORES, tmp_path / "plots")
-        for name in ("confusion", "roc", "reliability"):
+        classifier_plots.plot(crops(LABELS), SCORES, tmp_path / "plots", {"mask": 0.89, "no_mask": 0.18})
+        for name in ("confusion", "roc", "precision_recall", "reliability"):
             image = cv2.imread(str(tmp_path / "plots" / f"{name}.png"))
             assert image is not None
             assert image.std() > 5
+
+    def test_one_class_alone_has_no_curves_but_the_other_plots(self, tmp_path: Path) -> None:
+        classifier_plots.plot(crops(LABELS[:2]), SCORES[:2], tmp_path, {"mask": 0.89, "no_mask": 0.18})
+        assert {file.name for file in tmp_path.iterdir()} == {"confusion.png", "reliability.png"}
+
+    def test_the_sheet_of_mistakes_stays_out_of_any_repository(self, tmp_path: Path) -> None:
+        file = tmp_path / "sheet" / "int8.png"
+        assert classifier_plots.mistakes(crops(LABELS), SCORES, file) == 2
+        image = cv2.imread(str(file))
+        assert image is not None
+        assert image.std() > 5
+        assert (file.parent / ".gitignore").read_text() == "*\n"
+        assert classifier_plots.mistakes(crops(LABELS[:1]), SCORES[:1], file) == 0
+        assert not file.exists()
 
 
 class TestReadingFaces:
@@ -251,6 +271,8 @@ class TestReadingFaces:
         (tmp_path / "c.json").write_text(json.dumps(coco))
         read = evaluate_classifier.read_coco(tmp_path / "c.json", tmp_path)
         assert (read.labels.tolist(), read.sources.tolist(), read.widths.tolist()) == (["mask"], ["here"], [40.0])
+        assert read.files is not None
+        assert read.files.tolist() == ["a.png"]
         assert np.array_equal(read.crops[0], crop_face(self.IMAGE, np.array([10, 10, 50, 60], np.float32)))
 
     def test_a_folder_gives_the_largest_face_of_each_photo(self, tmp_path: Path) -> None:
