@@ -23,6 +23,7 @@ from edge_app.sinks.summary import SummarySink
 from edge_app.sources import parse_source
 
 _POLL_S = 0.1
+_JOIN_S = 2.0
 
 
 @dataclass(slots=True)
@@ -60,10 +61,21 @@ class _Camera:
     def _run(self) -> None:
         try:
             with Observer(self._settings, self._fleet) as observer:
-                self.summary = watch(self._settings, observer, self._stop, self._tell, self._models, self._events)
+                self.summary = watch(
+                    self._settings,
+                    observer,
+                    self._stop,
+                    self._tell,
+                    models=self._models,
+                    events=self._events,
+                    on_lost=self._lost,
+                )
             observer.raise_if_late()
         except BaseException as error:
             self.error = error
+
+    def _lost(self, error: SourceError) -> None:
+        self.error = error
 
     def _tell(self, progress: Progress) -> None:
         self.progress = progress
@@ -102,17 +114,22 @@ def run(
             _attend(cameras, fleet, observer, stop, ending, on_progress, on_failure)
         finally:
             ending.set()
+            for camera in cameras:
+                if camera.thread.is_alive():  # it hangs, or we leave by an error of our own
+                    camera.thread.join(_JOIN_S)
             if events:
                 events.close()
+    faults = [camera.error for camera in cameras if camera.error and not isinstance(camera.error, SourceError)]
     if not any(camera.summary for camera in cameras):
+        if faults:
+            raise faults[0]
         raise SourceError(f"none of the {len(cameras)} cameras can be watched")
     incomplete = [events.last_error] if events and events.last_error else []
     summary = _summarize(settings, cameras, incomplete, stop.is_set())
     totals.extra = summary.to_dict()
     totals.close()
-    for camera in cameras:
-        if camera.error is not None and not isinstance(camera.error, SourceError):
-            raise camera.error
+    if faults:
+        raise faults[0]
     return summary
 
 

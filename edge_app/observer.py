@@ -113,6 +113,7 @@ class FleetObserver:
         self._settings, self._fleet = settings, fleet
         self._notifier = Notifier()
         self._closing, self._done = threading.Event(), threading.Event()
+        self._status = ""
         self._stack = ExitStack()
         self._thread = threading.Thread(target=self._watch, name="observe", daemon=True)
 
@@ -135,12 +136,13 @@ class FleetObserver:
     def closing(self, status: str) -> None:
         """The cameras are ending. Closing their outputs may take as long as it needs."""
         if not self._closing.is_set():
+            self._status = status
             self._closing.set()
-            self._notifier.stopping(status)
 
     def _watch(self) -> None:
         while not self._closing.wait(_TICK_S):
             self._notifier.tick(self._fleet)
         self._notifier.tick(self._fleet)
+        self._notifier.stopping(self._status)
         while not self._done.wait(_TICK_S):
             self._notifier.ping()

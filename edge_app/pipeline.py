@@ -18,6 +18,7 @@ import supervision as sv
 from edge_app.capture import FrameReader
 from edge_app.classifier import MaskClassifier
 from edge_app.detector import open_detector
+from edge_app.errors import SourceError
 from edge_app.events import Event, Lifecycle
 from edge_app.frames import Frame, FrameResult
 from edge_app.metrics import timed
@@ -191,8 +192,12 @@ def watch(
     on_progress: Callable[[Progress], None] | None = None,
     models: Models | None = None,
     events: SharedJsonlSink | None = None,
+    on_lost: Callable[[SourceError], None] | None = None,
 ) -> Summary:
-    """As `run`, under an observer of the caller's, with models and an events file that other runs may share."""
+    """As `run`, under an observer of the caller's, with models and an events file that other runs may share.
+
+    on_lost: takes the error of a source that was lost for good after it had opened, in place of its being raised.
+    """
     judge, state = Judge(settings, models), Progress()
     spec = parse_source(settings.source.uri)
     with FrameReader(spec, settings.source) as reader, Outputs(settings.output, reader.info, events) as outputs:
@@ -214,6 +219,10 @@ def watch(
                     state.dropped_frames = reader.stats()["dropped_frames"]
                     if on_progress:
                         on_progress(state)
+        except SourceError as error:
+            if on_lost is None:
+                raise
+            on_lost(error)
         finally:
             observer.closing()
             outputs.write_events(judge.close())

@@ -129,7 +129,7 @@ class ProgressView:
             )
             self._bar.add_task("", total=state.total, source=self._name, status="")
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=state.frames, status=status(state))
+        self._bar.update(self._bar.task_ids[0], completed=state.frames, total=state.total, status=status(state))
 
     def close(self) -> None:
         if self._bar is not None:

@@ -59,6 +59,10 @@ def by_camera(path: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def has_pictures(video: Path) -> bool:
+    return video.exists() and b"moof" in video.read_bytes()
+
+
 def configuration(folder: Path, *sources: tuple[str, object]) -> Path:
     path = folder / "cameras.yaml"
     path.write_text(json.dumps({"sources": [{"camera": name, "uri": str(uri)} for name, uri in sources]}))
@@ -106,6 +110,41 @@ def test_a_camera_that_cannot_be_opened_ends_alone(clips: dict[str, Path], tmp_p
     assert set(by_camera(tmp_path / "e.jsonl")) == {"door"}
 
 
+def test_a_camera_that_is_lost_for_good_ends_alone(tmp_path: Path) -> None:
+    """What it gave before is in the sums; the other goes on until it is stopped."""
+    with camera() as lost, camera() as other:
+        config = configuration(tmp_path, ("lost", lost.url()), ("other", other.url()))
+        quick = ("--set", "source.reconnect=false", "--set", "source.stall_timeout_s=1.5")
+        outputs = ("--output", "v.mp4", "--summary", "s.json")
+        with Running(tmp_path, "run", "--config", config, *quick, *outputs) as command:
+            videos = [tmp_path / f"v-{name}.mp4" for name in ("lost", "other")]
+            command.wait_until(lambda: all(has_pictures(path) for path in videos), "both are written")
+            lost.say("pause")
+            command.wait_until(lambda: "error: lost: " in command.err, "the loss is told")
+            size = videos[1].stat().st_size
+            command.wait_until(lambda: videos[1].stat().st_size > size, "the other goes on")
+            code = command.finish(signal.SIGTERM)
+    facts = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    assert [each["camera"] for each in facts["cameras"]] == ["lost", "other"]
+    assert all(each["frames"] > 0 for each in facts["cameras"])
+    assert code == 4
+    assert len(facts["failed"]) == 1
+
+
+def test_a_camera_that_the_watchdog_finds_silent_ends_the_run(tmp_path: Path) -> None:
+    with camera() as silent, camera() as other:
+        config = configuration(tmp_path, ("silent", silent.url()), ("other", other.url()))
+        more = ("--set", "watchdog.no_frame_s=2", "--output", "v.mp4", "--summary", "s.json")
+        with Running(tmp_path, "run", "--config", config, *more) as command:
+            videos = [tmp_path / f"v-{name}.mp4" for name in ("silent", "other")]
+            command.wait_until(lambda: all(has_pictures(path) for path in videos), "both are written")
+            silent.say("pause")
+            assert command.finish() == 6, command.err
+    assert command.err.splitlines()[-1].startswith(f"error: silent: rtsp://127.0.0.1:{silent.port}/live: no frame for")
+    facts = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    assert [playable_frames(path) for path in videos] == [each["frames"] for each in facts["cameras"]]
+
+
 def test_without_any_camera_there_is_no_run(tmp_path: Path) -> None:
     missing = {name: tmp_path / f"{name}.mp4" for name in NAMES}
     failures: list[str] = []
@@ -119,9 +158,7 @@ def test_a_signal_ends_all_with_complete_files(tmp_path: Path, astronaut: Pixels
     videos = [tmp_path / f"v-{name}.mp4" for name in NAMES]
     outputs = ("--events", "e.jsonl", "--summary", "s.json", "--output", "v.mp4")
     with Running(tmp_path, "run", "--config", config, *outputs) as command:
-        command.wait_until(
-            lambda: all(path.exists() and b"moof" in path.read_bytes() for path in videos), "all are written"
-        )
+        command.wait_until(lambda: all(has_pictures(path) for path in videos), "all are written")
         assert command.finish(signal.SIGTERM) == 0, command.err
     facts = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
     assert facts["interrupted"]
