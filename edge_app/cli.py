@@ -21,6 +21,7 @@ from edge_app.errors import INTERRUPTED, EdgeAppError, SinkError, SourceError, U
 from edge_app.process import guarded, print_error, stop_on_signal
 from edge_app.redact import redact
 from edge_app.setting_keys import values
+from edge_app.settings import Settings
 
 app = typer.Typer(
     add_completion=False,
@@ -104,6 +105,7 @@ def run_command(
 ) -> int:
     """Watch SOURCE: one verdict per person, mask, no_mask or unsure.
 
+    Without SOURCE, all cameras of the setting `sources` where it is set; a SOURCE given here is watched alone.
     Ctrl-C or SIGTERM finishes the open files and prints the summary; a second one stops at once.
     """
     flags: dict[str, tuple[str, Any]] = {
@@ -120,11 +122,30 @@ def run_command(
     _require_opencv()
     from edge_app import pipeline, report
 
+    if settings.sources:
+        if camera is not None:
+            raise UsageError("--camera names one camera, and `sources` has several: name them there, or give a SOURCE")
+        return _run_cameras(settings, len(settings.sources))
     with stop_on_signal() as (stop, received), report.progress(redact(settings.source.uri)) as view:
         result = pipeline.run(settings, on_progress=view, stop=stop)
     report.summary(result.to_dict())
     if result.failed:
         raise SinkError(f"{result.failed[0]}: this output is not complete; the others are")
+    return INTERRUPTED if signal.SIGINT in received else 0
+
+
+def _run_cameras(settings: Settings, count: int) -> int:
+    from edge_app import cameras, report
+
+    with stop_on_signal() as (stop, received), report.progress(f"{count} cameras") as view:
+        result = cameras.run(
+            settings, on_progress=view, on_failure=lambda name, error: print_error(f"{name}: {error}"), stop=stop
+        )
+    report.summary(result.to_dict())
+    if result.incomplete:
+        raise SinkError(f"{result.incomplete[0]}: this output is not complete; the others are")
+    if result.errors:
+        return result.errors[0].exit_code
     return INTERRUPTED if signal.SIGINT in received else 0
 
 
@@ -196,6 +217,8 @@ def bench_command(
     if frames is not None and frames < 1:
         raise UsageError(f"--frames {frames}: expected an integer of at least 1")
     settings = _settings(config, profile, assignments, SOURCE=("source.uri", source)).settings
+    if settings.sources:
+        raise UsageError("bench measures one source, and `sources` has several: give the SOURCE to measure")
     _quiet_opencv()
     _require_opencv()
     from edge_app import report
@@ -252,7 +275,7 @@ def config_command(
     from edge_app import report
 
     resolved = _settings(config, profile, assignments)
-    shown = {k: redact(v) if isinstance(v, str) else v for k, v in values(resolved.settings).items()}
+    shown = {k: redact(v) if isinstance(v, str) else v for k, v in _shown(resolved).items()}
     if format is ConfigFormat.table:
         words = {k: v if isinstance(v, str) else json.dumps(v) for k, v in shown.items()}
         report.table(("setting", "value", "from"), [(k, v, resolved.origin[k]) for k, v in words.items()])
@@ -264,12 +287,28 @@ def config_command(
         section = ""
         for key, value in shown.items():
             *parents, leaf = key.split(".")
+            item = bool(parents) and parents[0].startswith("sources[")
+            indent = ("    " if parents[0] == section else "  - ") if item else "  " * len(parents)
             if parents and parents[0] != section:
                 section = parents[0]
-                report.line(f"{section}:")
+                if section == "sources[0]" or not item:
+                    report.line("sources:" if item else f"{section}:")
             text = yaml.safe_dump(value, width=10_000, allow_unicode=True).removesuffix("...\n").strip()
-            report.line(f"{'  ' * len(parents)}{leaf}: {text}  # {resolved.origin[key]}")
+            report.line(f"{indent}{leaf}: {text}  # {resolved.origin[key]}")
     return 0
+
+
+def _shown(resolved: Resolved) -> dict[str, Any]:
+    """Dotted key -> value; in place of `sources` what each of its items sets itself, as `sources[0].uri`."""
+    shown: dict[str, Any] = {}
+    for key, value in values(resolved.settings).items():
+        if key != "sources" or value is None:
+            shown[key] = value
+            continue
+        for number, item in enumerate(value):
+            own = {f"sources[{number}].{leaf}": part for leaf, part in item.items()}
+            shown |= {name: part for name, part in own.items() if name in resolved.origin}
+    return shown
 
 
 def _quiet_opencv() -> None:

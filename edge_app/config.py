@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from edge_app.board import board_text, detect_profile, profile_path, profiles
 from edge_app.errors import UsageError
-from edge_app.setting_keys import check_key, expected, keys
+from edge_app.setting_keys import check_camera_key, check_key, expected, keys
 from edge_app.settings import Settings
 
 DEFAULT_CONFIG = Path("config.yaml")
@@ -32,7 +32,10 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True)
 class Resolved:
-    """The settings of a run, the layer of every dotted key, and the board profile in use."""
+    """The settings of a run, the layer of every dotted key, and the board profile in use.
+
+    Keys such as `sources[0].uri` are in `origin` where the item itself gives them.
+    """
 
     settings: Settings
     origin: dict[str, str]
@@ -65,6 +68,8 @@ def resolve(
     user |= _from_environment(environment)
     user |= _from_assignments(assignments)
     user |= flags or {}
+    if flags and "source.uri" in flags and "sources" in user:  # who names one source means that one
+        user["sources"] = Given(None, flags["source.uri"].layer)
 
     profile = user["profile"].value if "profile" in user else "auto"
     if profile == "auto":
@@ -74,8 +79,10 @@ def resolve(
         values = read_yaml(profile_path(profile))
         given = {key: Given(value, f"profile {profile}") for key, (value, _) in values.items()}
     given |= user
-    settings = _validate(given)
+    cameras = _cameras(given)
+    settings = _validate(given, cameras)
     origin = {key: given[key].layer if key in given else "default" for key in keys()}
+    origin |= {f"sources[{n}].{key}": layer for n, camera in enumerate(cameras) for key, (_, layer) in camera.items()}
     return Resolved(settings, origin, profile)
 
 
@@ -134,8 +141,27 @@ def _read_mapping(
                 raise UsageError(f"{layer}: {key} is a section: write its settings below it, indented")
         else:
             check_key(key, layer)
-            value = loader.construct_object(value_node, deep=True)
-            flat[key] = Given(value, layer)
+            if key == "sources" and isinstance(value_node, yaml.SequenceNode):
+                flat[key] = Given(_read_items(value_node, path, loader), layer)
+            else:
+                flat[key] = Given(loader.construct_object(value_node, deep=True), layer)
+
+
+def _read_items(node: yaml.SequenceNode, path: Path, loader: yaml.SafeLoader) -> list[Any]:
+    """The items of `sources`, the keys of each with their lines."""
+    items: list[Any] = []
+    for item in node.value:
+        layer = f"{path} line {item.start_mark.line + 1}"
+        camera: dict[str, Given] = {}
+        for key_node, value_node in item.value if isinstance(item, yaml.MappingNode) else ():
+            line = f"{path} line {key_node.start_mark.line + 1}"
+            key = str(key_node.value)
+            if key in camera:
+                raise UsageError(f"{line}: sources[{len(items)}].{key} is set twice")
+            camera[key] = Given(loader.construct_object(value_node, deep=True), line)
+        plain = camera if isinstance(item, yaml.MappingNode) else loader.construct_object(item, deep=True)
+        items.append(Given(plain, layer))
+    return items
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
@@ -161,15 +187,59 @@ def _from_text(key: str, text: str, layer: str) -> Given:
     """Text stays text, pydantic converts it; only `null` has to be said here."""
     check_key(key, layer)
     optional = " or null" in expected(key)
-    return Given(None if optional and text.lower() in ("", "null", "none", "~") else text, layer)
+    if optional and text.lower() in ("", "null", "none", "~"):
+        return Given(None, layer)
+    if key == "sources":  # a list, written as YAML or JSON
+        try:
+            return Given(yaml.safe_load(text), layer)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise UsageError(f"{layer}: {key}: not valid YAML: expected {expected(key)}") from None
+    return Given(text, layer)
 
 
 # --- validation ---------------------------------------------------------------------------------------------------
 
 
-def _validate(given: Mapping[str, Given]) -> Settings:
+def _cameras(given: Mapping[str, Given]) -> list[dict[str, Given]]:
+    """The items of `sources`: what each gives, its name included; none where `source` stands alone.
+
+    Raises:
+        UsageError: an item that is no mapping, an unknown key, no uri, or a name that another item has.
+    """
+    value: Any = given["sources"].value if "sources" in given else None
+    layer = given["sources"].layer if "sources" in given else ""
+    if value is not None and not isinstance(value, list):
+        raise _bad_value("sources", "…", layer)  # the text may hold credentials
+    cameras: list[dict[str, Given]] = []
+    names: dict[str, int] = {}
+    for number, item in enumerate(value or ()):
+        keys_of, line = item if isinstance(item, Given) else Given(item, layer)
+        where = f"sources[{number}]"
+        if not isinstance(keys_of, dict):
+            raise UsageError(f"{line}: {where}: expected the keys of a source, such as {{camera: door, uri: …}}")
+        camera = {str(k): v if isinstance(v, Given) else Given(v, line) for k, v in keys_of.items()}
+        for key, (part, from_) in camera.items():
+            check_camera_key(where, key, from_)
+            if isinstance(part, bool) and "true or false" not in expected(f"source.{key}"):
+                raise _bad_value(f"{where}.{key}", part, from_)
+        if "uri" not in camera:
+            raise UsageError(f"{line}: {where}.uri is missing: every camera needs its own")
+        name = camera.setdefault("camera", Given(f"camera{number + 1}", "default"))
+        first = names.setdefault(str(name.value), number)
+        if first != number:
+            at = line if name.layer == "default" else name.layer
+            raise UsageError(
+                f"{at}: {where}.camera = {name.value}: expected a name of its own, sources[{first}] has it too"
+            )
+        cameras.append(camera)
+    return cameras
+
+
+def _validate(given: Mapping[str, Given], cameras: list[dict[str, Given]]) -> Settings:
     tree: dict[str, Any] = {}
     for key, (value, layer) in given.items():
+        if key == "sources":
+            continue
         if isinstance(value, bool) and "true or false" not in expected(key):  # pydantic would take it for 0 or 1
             raise _bad_value(key, value, layer)
         *sections, leaf = key.split(".")
@@ -177,11 +247,17 @@ def _validate(given: Mapping[str, Given]) -> Settings:
         for section in sections:
             node = node.setdefault(section, {})
         node[leaf] = value
+    if cameras:
+        common = tree.get("source", {})
+        tree["sources"] = [{**common, **{key: value for key, (value, _) in camera.items()}} for camera in cameras]
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
     parts = [str(part) for part in first["loc"]]
+    if parts[0] == "sources":  # a bad key of the section is met in the section before
+        number, leaf = int(parts[1]), parts[2]
+        raise _bad_value(f"sources[{number}].{leaf}", *cameras[number][leaf])
     key = next((".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in given), "")
     if key:
         raise _bad_value(key, *given[key])
@@ -192,4 +268,5 @@ def _validate(given: Mapping[str, Given]) -> Settings:
 
 def _bad_value(key: str, value: Any, layer: str) -> UsageError:
     shown = value if isinstance(value, str) and len(value) < 80 else reprlib.repr(value)
-    return UsageError(f"{layer}: {key} = {shown or repr(shown)}: expected {expected(key)}")
+    known = f"source.{key.partition('.')[2]}" if key.startswith("sources[") else key
+    return UsageError(f"{layer}: {key} = {shown or repr(shown)}: expected {expected(known)}")

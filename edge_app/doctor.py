@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from edge_app.board import board_text
 from edge_app.config import Resolved
-from edge_app.errors import EdgeAppError, ModelError, UsageError
+from edge_app.errors import EdgeAppError, ModelError, SourceError, UsageError
 from edge_app.settings import ClassifierSettings, DetectorSettings, Settings
 
 _PACKAGES = ("opencv-python", "onnxruntime", "numpy", "supervision", "trackers", "av", "pydantic", "prometheus-client")
@@ -76,6 +76,7 @@ def examine(resolved: Resolved | EdgeAppError, environment: dict[str, str] | Non
         *_onnxruntime(settings),
         *_models(settings),
         *cameras(),
+        *sources(settings),
         display(env, sys.platform),
     ]
 
@@ -203,6 +204,29 @@ def cameras(devices: Path = Path("/dev"), names: Path = Path("/sys/class/video4l
             )
     if not found:
         yield Row("camera", "warning", "no /dev/video* here", "plug one in; files, streams and `demo` need none")
+
+
+def sources(settings: Settings) -> Iterator[Row]:
+    """One row for each of several cameras: whether its file or device is there, or its server answers."""
+    try:
+        from edge_app.reach import check_reachable
+        from edge_app.sources import parse_source
+    except ImportError:  # reported by the opencv row
+        return
+    for source in settings.sources or ():
+        name = f"source {source.camera}"
+        try:
+            spec = parse_source(source.uri)
+            device = Path(f"/dev/video{spec.uri}" if spec.uri.isdecimal() else spec.uri)
+            if spec.kind == "stream":
+                check_reachable(spec.uri, source.open_timeout_s)
+            elif spec.kind in ("camera", "file", "images") and sys.platform.startswith("linux") and not device.exists():
+                raise SourceError(f"{spec.display}: {device} does not exist: check the name, or plug it in")
+        except EdgeAppError as error:
+            detail, _, advice = str(error).rpartition(": ")
+            yield Row(name, "error", detail, advice, error.exit_code)
+        else:
+            yield Row(name, "ok", f"{spec.display}, {'answers' if spec.kind == 'stream' else 'is there'}")
 
 
 def display(environment: dict[str, str], system: str) -> Row:

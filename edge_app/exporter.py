@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from edge_app.errors import UsageError
-from edge_app.health import Health
+from edge_app.health import Fleet, Health
 from edge_app.settings import MetricsSettings
 
 _QUANTILES = {"0.5": "median_ms", "0.95": "p95_ms"}
@@ -23,18 +23,34 @@ _CLIENT_S = 5.0  # a client that says nothing for this long is sent away
 
 
 class RunCollector(Collector):
-    """The state of a run as metrics, read anew for every scrape. `health` gives None until the source is open."""
+    """The state of a run as metrics, read anew for every scrape. `health` gives None until the source is open.
 
-    def __init__(self, health: Callable[[], Health | None]) -> None:
+    Of several cameras every metric but the memory has the label `camera`.
+    """
+
+    def __init__(self, health: Callable[[], Health | Fleet | None]) -> None:
         self._health = health
 
     def collect(self) -> Iterable[Metric]:
         health = self._health()
-        yield _gauge("source_connected", "1 while the source is open.", int(health is not None and _connected(health)))
+        if isinstance(health, Fleet):
+            yield from _of_fleet(health)
+        else:
+            yield _source_connected(health)
         if (rss := resident_bytes()) is not None:
             yield _gauge("resident_memory_bytes", "Memory of the process that is in RAM (RSS).", rss)
-        if health is not None:
+        if isinstance(health, Health):
             yield from _of_run(health)
+
+
+def _of_fleet(fleet: Fleet) -> Iterable[Metric]:
+    families: dict[str, Metric] = {}
+    for camera, health in fleet.cameras.items():
+        for metric in (_source_connected(health), *(_of_run(health) if health else ())):
+            family = families.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+            for sample in metric.samples:
+                family.add_sample(sample.name, {"camera": camera, **sample.labels}, sample.value)
+    return families.values()
 
 
 def _of_run(health: Health) -> Iterator[Metric]:
@@ -68,8 +84,9 @@ def _of_run(health: Health) -> Iterator[Metric]:
     yield stages
 
 
-def _connected(health: Health) -> bool:
-    return health.reader.connected
+def _source_connected(health: Health | None) -> GaugeMetricFamily:
+    connected = health is not None and health.reader.connected
+    return _gauge("source_connected", "1 while the source is open.", int(connected))
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
@@ -103,7 +120,7 @@ class Exporter:
         UsageError: nothing can listen on that host and port.
     """
 
-    def __init__(self, settings: MetricsSettings, health: Callable[[], Health | None]) -> None:
+    def __init__(self, settings: MetricsSettings, health: Callable[[], Health | Fleet | None]) -> None:
         registry = CollectorRegistry()
         registry.register(RunCollector(health))
 
@@ -145,7 +162,7 @@ class Exporter:
         self._thread.join(1.0)
 
 
-def answer(path: str, registry: CollectorRegistry, health: Health | None) -> tuple[int, str, bytes]:
+def answer(path: str, registry: CollectorRegistry, health: Health | Fleet | None) -> tuple[int, str, bytes]:
     """HTTP status, content type and body for a path."""
     plain = "text/plain; charset=utf-8"
     if path == "/metrics":

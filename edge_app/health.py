@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Iterable
 
 from edge_app.capture import FrameReader
 from edge_app.frames import FrameResult
@@ -64,4 +65,42 @@ class Health:
         if age >= self._ready_age_s:
             lost = "" if self.reader.connected else ", the source is not connected"
             return f"the newest finished frame is {age:.1f} s old (metrics.ready_age_s = {self._ready_age_s:g} s){lost}"
+        return None
+
+
+class Fleet:
+    """The state of several runs side by side, by camera. A camera that has failed is never ready; the others go on.
+
+    cameras: their health, None until the source is open. failed: camera -> why it has ended for good.
+    """
+
+    def __init__(self, cameras: Iterable[str]) -> None:
+        self.cameras: dict[str, Health | None] = dict.fromkeys(cameras)
+        self.failed: dict[str, str] = {}
+
+    @property
+    def _alive(self) -> list[Health | None]:
+        return [health for name, health in self.cameras.items() if name not in self.failed]
+
+    @property
+    def frames(self) -> int:
+        """Finished by all of them; 0 until each camera that has not failed has finished one."""
+        counts = [health.frames if health else 0 for health in self._alive]
+        return sum(counts) if all(counts) else 0
+
+    @property
+    def fps(self) -> float:
+        return sum(health.fps for health in self._alive if health)
+
+    @property
+    def age_s(self) -> float | None:
+        """The worst of them; None where no frame is finished."""
+        return max((health.age_s or 0.0 for health in self._alive if health), default=None)
+
+    def not_ready(self) -> str | None:
+        """Why not all of them can be relied on, by the first that cannot; None where all is well."""
+        for name, health in self.cameras.items():
+            reason = self.failed.get(name) or (health.not_ready() if health else "the source is not open yet")
+            if reason:
+                return f"{name}: {reason}"
         return None

@@ -6,7 +6,7 @@ from typing import Self
 
 from edge_app.capture import FrameReader
 from edge_app.errors import WatchdogError
-from edge_app.health import Health
+from edge_app.health import Fleet, Health
 from edge_app.outputs import Outputs
 from edge_app.redact import redact
 from edge_app.settings import Settings
@@ -20,15 +20,20 @@ GRACE_S = 8.0  # for a run that the watchdog ends; letting go of a hung source a
 class Observer:
     """A context manager around a whole run; `opened` and `closing` tell it how far the run is.
 
+    Args:
+        settings: of the run.
+        fleet: the cameras that this run is one of. Their `FleetObserver` has the server and systemd; here is the
+            watchdog alone.
+
     given_up: set when the watchdog has ended the run, so that nobody waits for a stage that hangs.
 
     Raises (on entering):
         UsageError: the metrics server cannot listen.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._notifier = Notifier()
+    def __init__(self, settings: Settings, fleet: Fleet | None = None) -> None:
+        self._settings, self._fleet = settings, fleet
+        self._notifier = Notifier() if fleet is None else Notifier({})
         self._health: Health | None = None
         self._error: WatchdogError | None = None
         self._closing, self._done = threading.Event(), threading.Event()
@@ -37,7 +42,7 @@ class Observer:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        if self._settings.metrics.port is not None:
+        if self._fleet is None and self._settings.metrics.port is not None:
             from edge_app.exporter import Exporter  # only where it is wanted
 
             self._stack.enter_context(Exporter(self._settings.metrics, lambda: self._health))
@@ -52,6 +57,8 @@ class Observer:
     def opened(self, reader: FrameReader, outputs: Outputs) -> Health:
         """The source and the outputs are open: watch them from now on."""
         self._health = Health(reader, outputs, self._settings.metrics.ready_age_s)
+        if self._fleet is not None:
+            self._fleet.cameras[self._settings.source.camera] = self._health
         watchdog = self._settings.watchdog
         if self._notifier.wanted or watchdog.no_frame_s is not None or watchdog.stuck_s is not None:
             self._thread = threading.Thread(target=self._watch, args=(self._health,), name="observe", daemon=True)
@@ -70,7 +77,9 @@ class Observer:
             raise self._error
 
     def _watch(self, health: Health) -> None:
-        watchdog = Watchdog(self._settings.watchdog, redact(self._settings.source.uri), health)
+        source = self._settings.source
+        name = redact(source.uri) if self._fleet is None else f"{source.camera}: {redact(source.uri)}"
+        watchdog = Watchdog(self._settings.watchdog, name, health)
         while not self._closing.wait(_TICK_S):
             self._notifier.tick(health)
             if (error := watchdog.check()) is not None:
@@ -91,3 +100,49 @@ class Observer:
             from edge_app.process import die
 
             die(f"{error}; the run did not close within {GRACE_S:g} s, outputs may be incomplete", error.exit_code)
+
+
+class FleetObserver:
+    """A context manager around the runs of several cameras: one metrics server and one word to systemd for all.
+
+    Raises (on entering):
+        UsageError: the metrics server cannot listen.
+    """
+
+    def __init__(self, settings: Settings, fleet: Fleet) -> None:
+        self._settings, self._fleet = settings, fleet
+        self._notifier = Notifier()
+        self._closing, self._done = threading.Event(), threading.Event()
+        self._status = ""
+        self._stack = ExitStack()
+        self._thread = threading.Thread(target=self._watch, name="observe", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._settings.metrics.port is not None:
+            from edge_app.exporter import Exporter  # only where it is wanted
+
+            self._stack.enter_context(Exporter(self._settings.metrics, lambda: self._fleet))
+        if self._notifier.wanted:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._closing.set()
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join(1.0)
+        self._stack.close()
+
+    def closing(self, status: str) -> None:
+        """The cameras are ending. Closing their outputs may take as long as it needs."""
+        if not self._closing.is_set():
+            self._status = status
+            self._closing.set()
+
+    def _watch(self) -> None:
+        while not self._closing.wait(_TICK_S):
+            self._notifier.tick(self._fleet)
+        self._notifier.tick(self._fleet)
+        self._notifier.stopping(self._status)
+        while not self._done.wait(_TICK_S):
+            self._notifier.ping()

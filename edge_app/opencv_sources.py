@@ -5,8 +5,10 @@ import logging
 import math
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -19,11 +21,42 @@ from edge_app.sources import Source, SourceInfo, SourceSpec
 
 log = logging.getLogger(__name__)
 _JETSON = Path("/etc/nv_tegra_release")
-_USER_FFMPEG_OPTIONS = os.environ.get("OPENCV_FFMPEG_CAPTURE_OPTIONS")
+_FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_USER_FFMPEG_OPTIONS = os.environ.get(_FFMPEG_OPTIONS)
 
 # Every failure becomes one line of ours; OpenCV and FFmpeg would print theirs, URLs with passwords included.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
+class _FfmpegOptions:
+    """FFmpeg's options for the streams that open now; OpenCV takes them from the environment of the process alone.
+
+    Streams with the same options open side by side; others wait for them, `patience_s` seconds at most.
+    """
+
+    def __init__(self) -> None:
+        self._changed, self._opening = threading.Condition(), 0
+
+    @contextmanager
+    def __call__(self, text: str, patience_s: float) -> Iterator[None]:
+        if _USER_FFMPEG_OPTIONS is not None:
+            yield
+            return
+        with self._changed:
+            self._changed.wait_for(lambda: not self._opening or os.environ.get(_FFMPEG_OPTIONS) == text, patience_s)
+            self._opening += 1
+            if os.environ.get(_FFMPEG_OPTIONS) != text:
+                os.environ[_FFMPEG_OPTIONS] = text
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._opening -= 1
+                self._changed.notify_all()
+
+
+_ffmpeg_options = _FfmpegOptions()
 
 
 class _CaptureSource(Source):
@@ -101,14 +134,13 @@ def open_stream(spec: SourceSpec, settings: SourceSettings) -> Source:
     if spec.uri.startswith("rtsp"):
         # By default FFmpeg watches a second of the stream to guess its rate, which the first frames are then late.
         options = {"rtsp_transport": settings.rtsp_transport, "fpsprobesize": "2"}
-    if _USER_FFMPEG_OPTIONS is None:  # OpenCV takes these from the environment alone
-        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "|".join(f"{k};{v}" for k, v in options.items())
     parameters = {
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: max(500, round((deadline - time.monotonic()) * 1000)),
         cv2.CAP_PROP_READ_TIMEOUT_MSEC: round(settings.read_timeout_s * 1000),
         cv2.CAP_PROP_N_THREADS: 1,  # several decoder threads would hold back as many frames
     }
-    capture = cv2.VideoCapture(spec.uri, cv2.CAP_FFMPEG, [v for pair in parameters.items() for v in pair])
+    with _ffmpeg_options("|".join(f"{k};{v}" for k, v in options.items()), settings.open_timeout_s):
+        capture = cv2.VideoCapture(spec.uri, cv2.CAP_FFMPEG, [v for pair in parameters.items() for v in pair])
 
     def why() -> str:
         if time.monotonic() >= deadline - 0.1:

@@ -8,7 +8,7 @@ from edge_app.events import Event
 from edge_app.frames import FrameResult
 from edge_app.settings import OutputSettings
 from edge_app.sinks import IsolatedSink
-from edge_app.sinks.jsonl import JsonlSink
+from edge_app.sinks.jsonl import JsonlSink, SharedJsonlSink
 from edge_app.sinks.queued import QueuedSink
 from edge_app.sinks.summary import SummarySink
 from edge_app.sinks.video import VideoSink
@@ -19,22 +19,28 @@ from edge_app.sources import SourceInfo
 class Outputs:
     """A context manager. tally: what has been counted so far; paths: kind -> path or None.
 
+    Args:
+        settings: which outputs.
+        info: of the source.
+        events: an events file that other runs share, in place of `settings.events`.
+
     Raises (on construction):
         UsageError, SinkError: an output that cannot work at all; those opened before it are closed again.
     """
 
-    def __init__(self, settings: OutputSettings, info: SourceInfo) -> None:
+    def __init__(self, settings: OutputSettings, info: SourceInfo, events: SharedJsonlSink | None = None) -> None:
         self.paths = {
             kind: str(path) if path else None
             for kind, path in (("video", settings.video), ("events", settings.events), ("summary", settings.summary))
         }
         self.tally = SummarySink(settings.summary)
         self._sinks: list[IsolatedSink] = []
-        self._events: JsonlSink | None = None
+        self._events: JsonlSink | SharedJsonlSink | None = events
         self._window: WindowSink | None = None
         try:
-            if settings.events:
+            if self._events is None and settings.events:
                 self._events = JsonlSink(settings.events)
+            if self._events is not None:
                 self._sinks.append(IsolatedSink(self._events))
             if settings.video:
                 video = VideoSink(settings.video, info.fps)

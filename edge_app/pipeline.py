@@ -7,21 +7,27 @@ newest frame until the detector is free.
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
+import supervision as sv
+
 from edge_app.capture import FrameReader
 from edge_app.classifier import MaskClassifier
 from edge_app.detector import open_detector
+from edge_app.errors import SourceError
 from edge_app.events import Event, Lifecycle
 from edge_app.frames import Frame, FrameResult
 from edge_app.metrics import timed
 from edge_app.observer import Observer
 from edge_app.outputs import Outputs
+from edge_app.pictures import Picture
 from edge_app.quality import QualityGate
 from edge_app.settings import Settings
+from edge_app.sinks.jsonl import SharedJsonlSink
 from edge_app.sources import parse_source
 from edge_app.tracking import FaceTracker
 from edge_app.verdicts import VerdictBoard
@@ -33,8 +39,33 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-class Judge:
-    """The models and the memory of who is in view. `detect` keeps no state between frames, `judge` does.
+class Turns:
+    """A lock that is given in the order in which it was asked for: a fast camera does not keep out a slow one."""
+
+    def __init__(self) -> None:
+        self._lock, self._taken = threading.Lock(), False
+        self._waiting: deque[threading.Lock] = deque()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._taken:
+                self._taken = True
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        mine.acquire()
+
+    def __exit__(self, *exc: object) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
+
+
+class Models:
+    """The detector and the classifier, loaded once; any number of judges in any threads may share them.
 
     Raises:
         ModelError: a model that cannot be used.
@@ -42,7 +73,28 @@ class Judge:
 
     def __init__(self, settings: Settings) -> None:
         self._detector = open_detector(settings.detector)
-        self._classifier = MaskClassifier(settings.classifier)
+        self.classifier = MaskClassifier(settings.classifier)  # onnxruntime's sessions are safe between threads
+        self._turns = Turns()
+
+    def detect(self, image: Picture) -> sv.Detections:
+        """As `FaceDetector.detect`, one call at a time: `cv2.FaceDetectorYN` keeps its input size and layers."""
+        with self._turns:
+            return self._detector.detect(image)
+
+
+class Judge:
+    """Judges one source: the memory of who is in view. `detect` keeps no state between frames, `judge` does.
+
+    Args:
+        models: those of another judge to share; None loads them.
+
+    Raises:
+        ModelError: a model that cannot be used.
+    """
+
+    def __init__(self, settings: Settings, models: Models | None = None) -> None:
+        self._models = models or Models(settings)
+        self._classifier = self._models.classifier
         self._gate = QualityGate(settings.quality)
         self._tracker = FaceTracker(settings.tracker)
         high, low = self._classifier.bounds(settings.verdict)
@@ -53,7 +105,7 @@ class Judge:
         """Find the faces of one frame."""
         timings: dict[str, float] = {}
         with timed(timings, "detect"):
-            detections = self._detector.detect(frame.image)
+            detections = self._models.detect(frame.image)
         return FrameResult(frame, detections, timings=timings)
 
     def judge(self, result: FrameResult) -> FrameResult:
@@ -89,12 +141,14 @@ class Progress:
 
 @dataclass(slots=True)
 class Summary:
-    """What a run did. verdicts: persons by the last label told of them; told: how often each label was told, changes
-    included; timings: stage -> median_ms and p95_ms; outputs: kind -> path or None; failed: why an output is
-    not complete, a line each."""
+    """What a run did. media_seconds: by the source's own clock; verdicts: persons by the last label told of them;
+    told: how often each label was told, changes included; timings: stage -> median_ms and p95_ms; outputs: kind ->
+    path or None; failed: why an output is not complete, a line each."""
 
     source: str
     frames: int
+    media_seconds: float
+    faces: int
     seconds: float
     fps: float
     persons: int
@@ -126,17 +180,27 @@ def run(
             SourceError or WatchdogError, once everything judged so far has been written.
     """
     with Observer(settings) as observer:
-        summary = _run(settings, observer, on_progress, stop or threading.Event())
+        summary = watch(settings, observer, stop or threading.Event(), on_progress)
     observer.raise_if_late()
     return summary
 
 
-def _run(
-    settings: Settings, observer: Observer, on_progress: Callable[[Progress], None] | None, stop: threading.Event
+def watch(
+    settings: Settings,
+    observer: Observer,
+    stop: threading.Event,
+    on_progress: Callable[[Progress], None] | None = None,
+    models: Models | None = None,
+    events: SharedJsonlSink | None = None,
+    on_lost: Callable[[SourceError], None] | None = None,
 ) -> Summary:
-    judge, state = Judge(settings), Progress()
+    """As `run`, under an observer of the caller's, with models and an events file that other runs may share.
+
+    on_lost: takes the error of a source that was lost for good after it had opened, in place of its being raised.
+    """
+    judge, state = Judge(settings, models), Progress()
     spec = parse_source(settings.source.uri)
-    with FrameReader(spec, settings.source) as reader, Outputs(settings.output, reader.info) as outputs:
+    with FrameReader(spec, settings.source) as reader, Outputs(settings.output, reader.info, events) as outputs:
         state.total = _total(reader.info.frame_count, settings.max_frames)
         health = observer.opened(reader, outputs)
         try:
@@ -155,6 +219,10 @@ def _run(
                     state.dropped_frames = reader.stats()["dropped_frames"]
                     if on_progress:
                         on_progress(state)
+        except SourceError as error:
+            if on_lost is None:
+                raise
+            on_lost(error)
         finally:
             observer.closing()
             outputs.write_events(judge.close())
@@ -163,6 +231,8 @@ def _run(
     summary = Summary(
         source=spec.display,
         frames=tally.frames,
+        media_seconds=tally.media_seconds,
+        faces=tally.faces,
         seconds=round(seconds, 3),
         fps=round(tally.frames / seconds, 2) if seconds > 0 else 0.0,
         persons=tally.persons,

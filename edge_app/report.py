@@ -129,7 +129,7 @@ class ProgressView:
             )
             self._bar.add_task("", total=state.total, source=self._name, status="")
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=state.frames, status=status(state))
+        self._bar.update(self._bar.task_ids[0], completed=state.frames, total=state.total, status=status(state))
 
     def close(self) -> None:
         if self._bar is not None:
@@ -159,10 +159,14 @@ def summary(facts: Mapping[str, Any]) -> None:
         rows.insert(4, ("told", f"{_verdicts(told, ', ')} (first verdicts and changes)"))
     losses = {name: facts[name] for name in ("dropped_frames", "reconnects", "sink_errors") if facts[name]}
     rows += [(name.replace("_", " "), str(number)) for name, number in losses.items()]
+    for camera in facts.get("cameras", ()):
+        told_of = f"{camera['frames']} frames, {camera['fps']:.1f} fps, {_count(camera['persons'], 'person')}"
+        rows.append((f"{camera['camera']}", f"{told_of}, {camera['events']} events"))
+        rows += [(f"{name} file", str(path)) for name, path in camera["outputs"].items() if path]
     rows += [(f"{name} file", str(path)) for name, path in facts["outputs"].items() if path]
     line("interrupted" if facts["interrupted"] else "done")
     for name, value in rows:
-        line(f"  {name:<15}{value}")
+        line(f"  {name:<14} {value}")
 
 
 def silence_stdout() -> None:

@@ -56,6 +56,8 @@ def _describe(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return "one of " + ", ".join(map(str, schema["enum"]))
     kind = schema.get("type")
+    if kind == "array":
+        return "a list of sources such as [{camera: door, uri: rtsp://host/path}]"
     if kind not in ("integer", "number"):
         path = schema.get("format") == "path"
         return {"string": "a path" if path else "text", "boolean": "true or false"}.get(str(kind), str(kind))
@@ -78,3 +80,13 @@ def check_key(key: str, layer: str) -> None:
         leaves = {known.rsplit(".", 1)[-1]: known for known in keys()}
         near = [leaves[leaf] for leaf in difflib.get_close_matches(key.rsplit(".", 1)[-1], leaves, n=1, cutoff=0.7)]
     raise UsageError(f"{message}; did you mean {near[0]!r}?" if near else f"{message}; `edge-app config` lists them")
+
+
+def check_camera_key(item: str, key: str, layer: str) -> None:
+    """As `check_key`, for a key of `item`, which is `sources[1]` or the like."""
+    if f"source.{key}" in keys():
+        return
+    known = [name.removeprefix("source.") for name in keys() if name.startswith("source.")]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
+    raise UsageError(f"{layer}: unknown setting '{item}.{key}'; {hint}")

@@ -114,6 +114,9 @@ class Settings(Section):
         "auto", description="Board profile with performance settings; auto: by the board this runs on"
     )
     source: SourceSettings = SourceSettings()
+    sources: tuple[SourceSettings, ...] | None = Field(
+        None, min_length=1, description="Several cameras in one run, each with the keys of source; null: source alone"
+    )
     detector: DetectorSettings = DetectorSettings()
     classifier: ClassifierSettings = ClassifierSettings()
     quality: QualitySettings = QualitySettings()

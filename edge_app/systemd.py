@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Mapping
 
-from edge_app.health import Health
+from edge_app.health import Fleet, Health
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Notifier:
         """Whether anyone listens."""
         return bool(self._address)
 
-    def tick(self, health: Health) -> None:
+    def tick(self, health: Health | Fleet) -> None:
         """Send what is due; call it a few times a second."""
         if not self.wanted or not health.frames:
             return
@@ -81,7 +81,7 @@ def _ping_interval(environment: Mapping[str, str]) -> float | None:
     return int(text) / 2e6 if text.isdecimal() and int(text) > 0 else None
 
 
-def _status(health: Health) -> str:
+def _status(health: Health | Fleet) -> str:
     if reason := health.not_ready():
         return f"not ready: {reason}"
     return f"{health.frames} frames, {health.fps:.1f} fps, frame age {(health.age_s or 0) * 1e3:.0f} ms"

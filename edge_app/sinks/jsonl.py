@@ -3,6 +3,7 @@
 import os
 import select
 import stat
+import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -128,3 +129,24 @@ class JsonlSink:
                 return file.read(1) != b"\n"
         except OSError:  # may be written but not read
             return False
+
+
+class SharedJsonlSink:
+    """A `JsonlSink` that several runs write to, one at a time. Whoever opened it closes it, not the runs."""
+
+    name = JsonlSink.name
+    retry_s = JsonlSink.retry_s
+    catches_up = JsonlSink.catches_up
+
+    def __init__(self, sink: JsonlSink) -> None:
+        self._sink, self._lock = sink, threading.Lock()
+
+    def write(self, result: FrameResult) -> None:
+        self.append(result.events)
+
+    def append(self, events: list[Event]) -> None:
+        with self._lock:
+            self._sink.append(events)
+
+    def close(self) -> None:
+        """Nothing: other runs may still write."""

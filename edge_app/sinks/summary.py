@@ -63,6 +63,11 @@ class SummarySink:
                 self._open[event.id] = event.label
 
     @property
+    def media_seconds(self) -> float:
+        """From the first to the last frame, by the source's own clock."""
+        return round(self._last_time - (self._first_time or 0.0), 3)
+
+    @property
     def persons(self) -> int:
         return sum(self._verdicts.values())
 
@@ -80,7 +85,7 @@ class SummarySink:
         """The counts, then `extra`: whatever else the run wants to tell."""
         return {
             "frames": self.frames,
-            "media_seconds": round(self._last_time - (self._first_time or 0.0), 3),
+            "media_seconds": self.media_seconds,
             "faces": self.faces,
             "persons": self.persons,
             "verdicts": self.verdicts,

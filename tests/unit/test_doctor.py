@@ -1,3 +1,4 @@
+import socket
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from edge_app import doctor
 from edge_app.config import resolve
 from edge_app.errors import ModelError, UsageError
+from edge_app.settings import Settings
 
 BUILD = """
   GUI:                           QT5
@@ -61,6 +63,25 @@ def test_a_camera_that_may_not_be_opened_says_which_group(tmp_path: Path) -> Non
 def test_no_camera_is_a_warning(tmp_path: Path) -> None:
     (row,) = doctor.cameras(tmp_path, tmp_path)
     assert row.status == "warning"
+
+
+def test_each_of_several_cameras_is_looked_at(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as other:
+        there, gone = (one.getsockname()[1] for one in (server, other))
+        other.close()
+        uris = (
+            f"rtsp://u:secret@127.0.0.1:{there}/x",
+            f"rtsp://u:secret@127.0.0.1:{gone}/x",
+            "demo",
+            tmp_path / "a.mp4",
+        )
+        listed = [{"camera": f"c{n}", "uri": str(uri)} for n, uri in enumerate(uris)]
+        rows = list(doctor.sources(Settings.model_validate({"sources": listed})))
+    assert [row.name for row in rows] == ["source c0", "source c1", "source c2", "source c3"]
+    assert [row.exit_code for row in rows] == [0, 4, 0, 4]
+    assert all((row.status == "ok") == (not row.advice) for row in rows)
+    assert "secret" not in str(rows)
+    assert list(doctor.sources(Settings())) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,201 @@
+"""Several cameras in one process: the same events as each alone, and no camera that ends another."""
+
+import json
+import signal
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from edge_app import cameras, demo, pipeline
+from edge_app.errors import SourceError
+from edge_app.settings import Settings
+from tests.command import Running
+from tests.integration.test_observe import get
+from tests.integration.test_pipeline import lines, playable_frames, told
+from tests.media import Pixels, write_clip
+from tests.rtsp import camera
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("models")]
+
+FRAMES = 80
+NAMES = ("door", "gate", "hall")
+
+
+@pytest.fixture(scope="module")
+def clips(astronaut: Pixels, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A clip a camera: other parts of the demo film, in three sizes."""
+    folder, source = tmp_path_factory.mktemp("clips"), demo.DemoSource()
+
+    def film(start: int, size: tuple[int, int]) -> list[Pixels]:
+        pictures = (source._render(start + 2 * index) for index in range(FRAMES))
+        return [np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8) for picture in pictures]
+
+    parts = zip(NAMES, (0, 100, 250), ((640, 360), (480, 270), (854, 480)), strict=True)
+    return {name: write_clip(folder / f"{name}.mp4", film(start, size)) for name, start, size in parts}
+
+
+@pytest.fixture
+def port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def settings(clips: dict[str, Path], **sections: Any) -> Settings:
+    sources = [{"camera": name, "uri": str(path)} for name, path in clips.items()]
+    return Settings.model_validate({"sources": sources, **sections})
+
+
+def by_camera(path: Path) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for event in lines(path):
+        found.setdefault(event["camera"], []).append(told(event))
+    return found
+
+
+def has_pictures(video: Path) -> bool:
+    return video.exists() and b"moof" in video.read_bytes()
+
+
+def configuration(folder: Path, *sources: tuple[str, object]) -> Path:
+    path = folder / "cameras.yaml"
+    path.write_text(json.dumps({"sources": [{"camera": name, "uri": str(uri)} for name, uri in sources]}))
+    return path
+
+
+def test_each_camera_tells_what_it_tells_alone(clips: dict[str, Path], tmp_path: Path) -> None:
+    alone: dict[str, list[dict[str, Any]]] = {}
+    summaries = {}
+    for name, path in clips.items():
+        events = tmp_path / f"{name}.jsonl"
+        one = {"source": {"camera": name, "uri": str(path)}, "output": {"events": events}}
+        summaries[name] = pipeline.run(Settings.model_validate(one))
+        alone |= by_camera(events)
+    assert set(alone) == set(NAMES)  # the comparison is one of something
+
+    output = {"events": tmp_path / "e.jsonl", "summary": tmp_path / "s.json", "video": tmp_path / "out.mp4"}
+    result = cameras.run(settings(clips, output=output))
+    assert by_camera(tmp_path / "e.jsonl") == alone
+    facts = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    assert facts == result.to_dict()
+    assert not facts["failed"]
+    for each in facts["cameras"]:
+        before = summaries[each["camera"]]
+        for key in ("frames", "faces", "persons", "verdicts", "told", "events", "media_seconds"):
+            assert each[key] == getattr(before, key), key
+        assert playable_frames(tmp_path / f"out-{each['camera']}.mp4") == FRAMES
+    assert facts["frames"] == len(NAMES) * FRAMES
+    for key in ("persons", "events", "faces"):
+        assert facts[key] == sum(each[key] for each in facts["cameras"])
+
+
+def test_a_camera_that_cannot_be_opened_ends_alone(clips: dict[str, Path], tmp_path: Path) -> None:
+    config = configuration(tmp_path, ("bad", "rtsp://user:secret@127.0.0.1:1/x"), ("door", clips["door"]))
+    with Running(tmp_path, "run", "--config", config, "--events", "e.jsonl", "--summary", "s.json") as command:
+        assert command.finish() == 4
+    (line,) = [line for line in command.err.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: bad: rtsp://***@127.0.0.1:1/x: connection refused")
+    assert "secret" not in command.err + command.out + (tmp_path / "s.json").read_text(encoding="utf-8")
+    facts = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    assert [each["camera"] for each in facts["cameras"]] == ["door"]
+    assert facts["frames"] == FRAMES
+    (failed,) = facts["failed"]
+    assert failed.startswith("bad: ")
+    assert set(by_camera(tmp_path / "e.jsonl")) == {"door"}
+
+
+def test_a_camera_that_is_lost_for_good_ends_alone(tmp_path: Path) -> None:
+    """What it gave before is in the sums; the other goes on until it is stopped."""
+    with camera() as lost, camera() as other:
+        config = configuration(tmp_path, ("lost", lost.url()), ("other", other.url()))
+        quick = ("--set", "source.reconnect=false", "--set", "source.stall_timeout_s=1.5")
+        outputs = ("--output", "v.mp4", "--summary", "s.json")
+        with Running(tmp_path, "run", "--config", config, *quick, *outputs) as command:
+            videos = [tmp_path / f"v-{name}.mp4" for name in ("lost", "other")]
+            command.wait_until(lambda: all(has_pictures(path) for path in videos), "both are written")
+            lost.say("pause")
+            command.wait_until(lambda: "error: lost: " in command.err, "the loss is told")
+            size = videos[1].stat().st_size
+            command.wait_until(lambda: videos[1].stat().st_size > size, "the other goes on")
+            code = command.finish(signal.SIGTERM)
+    facts = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    assert [each["camera"] for each in facts["cameras"]] == ["lost", "other"]
+    assert all(each["frames"] > 0 for each in facts["cameras"])
+    assert code == 4
+    assert len(facts["failed"]) == 1
+
+
+def test_a_camera_that_the_watchdog_finds_silent_ends_the_run(tmp_path: Path) -> None:
+    with camera() as silent, camera() as other:
+        config = configuration(tmp_path, ("silent", silent.url()), ("other", other.url()))
+        more = ("--set", "watchdog.no_frame_s=2", "--output", "v.mp4", "--summary", "s.json")
+        with Running(tmp_path, "run", "--config", config, *more) as command:
+            videos = [tmp_path / f"v-{name}.mp4" for name in ("silent", "other")]
+            command.wait_until(lambda: all(has_pictures(path) for path in videos), "both are written")
+            silent.say("pause")
+            assert command.finish() == 6, command.err
+    assert command.err.splitlines()[-1].startswith(f"error: silent: rtsp://127.0.0.1:{silent.port}/live: no frame for")
+    facts = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    assert [playable_frames(path) for path in videos] == [each["frames"] for each in facts["cameras"]]
+
+
+def test_without_any_camera_there_is_no_run(tmp_path: Path) -> None:
+    missing = {name: tmp_path / f"{name}.mp4" for name in NAMES}
+    failures: list[str] = []
+    with pytest.raises(SourceError, match="none of the 3 cameras"):
+        cameras.run(settings(missing), on_failure=lambda name, _: failures.append(name))
+    assert sorted(failures) == sorted(NAMES)
+
+
+def test_a_signal_ends_all_with_complete_files(tmp_path: Path, astronaut: Pixels) -> None:
+    config = configuration(tmp_path, *((name, "demo") for name in NAMES))
+    videos = [tmp_path / f"v-{name}.mp4" for name in NAMES]
+    outputs = ("--events", "e.jsonl", "--summary", "s.json", "--output", "v.mp4")
+    with Running(tmp_path, "run", "--config", config, *outputs) as command:
+        command.wait_until(lambda: all(has_pictures(path) for path in videos), "all are written")
+        assert command.finish(signal.SIGTERM) == 0, command.err
+    facts = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    assert facts["interrupted"]
+    assert [playable_frames(path) for path in videos] == [each["frames"] for each in facts["cameras"]]
+    assert facts["events"] == len(lines(tmp_path / "e.jsonl"))
+    for events in by_camera(tmp_path / "e.jsonl").values():
+        assert events[-1]["type"] == "end"
+    assert command.out.startswith("interrupted\n")
+
+
+def test_four_cameras_on_the_network(tmp_path: Path, astronaut: Pixels, port: int) -> None:
+    """Real 720p streams in one process: each gives events, metrics tell them apart, one stop ends all."""
+    size, names = (1280, 720), ("a", "b", "c", "d")
+    still = tmp_path / "portrait.i420"
+    picture = np.full((size[1], size[0], 3), 90, np.uint8)
+    picture[150:662, 300:812] = astronaut
+    still.write_bytes(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420).tobytes())
+    with ExitStack() as stack:
+        servers = [stack.enter_context(camera("1280x720", still=still)) for _ in names]
+        config = configuration(tmp_path, *zip(names, (server.url() for server in servers), strict=True))
+        more = ("--set", "source.max_fps=5", "--set", f"metrics.port={port}", "--set", "metrics.ready_age_s=60")
+        outputs = ("--events", "e.jsonl", "--summary", "s.json")
+        command = stack.enter_context(Running(tmp_path, "run", "--config", config, *more, *outputs))
+        events = tmp_path / "e.jsonl"
+        command.wait_until(lambda: events.exists() and len(by_camera(events)) == 4, "every camera has told a person")
+        assert get(port, "/readyz")[0] == 200
+        status, text = get(port, "/metrics")
+        assert status == 200
+        assert command.finish(signal.SIGTERM) == 0, command.err
+    finished = {
+        sample.labels["camera"]: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "edge_app_frames_finished_total"
+    }
+    assert set(finished) == set(names)
+    assert min(finished.values()) >= 3
+    facts = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    assert [each["camera"] for each in facts["cameras"]] == list(names)
+    assert all(each["persons"] >= 1 for each in facts["cameras"])
