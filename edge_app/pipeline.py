@@ -205,8 +205,9 @@ def watch(
         health = observer.opened(reader, outputs)
         try:
             with _watching(stop, reader):
-                detected = ahead(judge.detect, islice(reader, settings.max_frames), given_up=observer.given_up)
-                for result in ahead(judge.judge, detected, given_up=observer.given_up):
+                depth = 0 if reader.info.live else 1  # waiting evens out a file's frames and makes a live one old
+                detected = ahead(judge.detect, islice(reader, settings.max_frames), depth, observer.given_up)
+                for result in ahead(judge.judge, detected, depth, observer.given_up):
                     with timed(result.timings, "output"):
                         outputs.write(result)
                     state.frame_age_ms = health.finished(result)
@@ -283,33 +284,30 @@ def ahead(
 ) -> Iterator[Out]:
     """`map(work, items)` run in a thread of its own: `depth` results wait for whoever takes them, one is being made.
 
+    With a depth of 0 the next item is asked for only when the last result was taken, so that nothing grows old here.
     Order is kept. An error in `items` or `work` is raised here after the results before it have been taken.
     Once `given_up` is set, a result that is not there is waited for no longer: `work` may hang.
     """
-    box: queue.Queue[Any] = queue.Queue(depth)
+    box: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    room = threading.Semaphore(depth + 1)
     left = threading.Event()
     error: list[BaseException] = []
 
-    def hand_over(item: object) -> None:
-        while not left.is_set():
-            try:
-                box.put(item, timeout=_POLL_S)
-                return
-            except queue.Full:
-                continue
-
     def feed() -> None:
         try:
-            for item in items:
-                if left.is_set():
+            source = iter(items)
+            while room.acquire() and not left.is_set():
+                try:
+                    item = next(source)
+                except StopIteration:
                     break
-                hand_over(work(item))
+                box.put(work(item))
         except BaseException as caught:
             error.append(caught)
         finally:
             if hasattr(items, "close"):
                 items.close()
-            hand_over(_END)
+            box.put(_END)
 
     def take() -> Any:
         while given_up is not None:
@@ -324,9 +322,11 @@ def ahead(
     thread.start()
     try:
         while (made := take()) is not _END:
+            room.release()
             yield made
         if error:
             raise error[0]
     finally:
         left.set()
+        room.release()
         thread.join(_LEAVE_S)  # whoever leaves early may use what `work` uses; `items` may hang, so not for ever
