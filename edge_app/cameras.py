@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_app.errors import EdgeAppError, SourceError, UsageError
+from edge_app.errors import EdgeAppError, SourceError, StoppedEarly, UsageError
 from edge_app.health import Fleet
 from edge_app.observer import GRACE_S, FleetObserver, Observer
 from edge_app.pipeline import Models, Progress, Summary, watch
@@ -71,6 +71,8 @@ class _Camera:
                     on_lost=self._lost,
                 )
             observer.raise_if_late()
+        except StoppedEarly:
+            pass  # nothing was seen, and nothing failed
         except BaseException as error:
             self.error = error
 
@@ -96,6 +98,7 @@ def run(
 
     Raises:
         UsageError, ModelError, SinkError: before the first frame for whatever cannot be used.
+        StoppedEarly: `stop` was set before a camera had opened.
         SourceError: no camera can be opened.
         WatchdogError: one camera is late; then all are ended, and everything judged so far has been written.
     """
@@ -123,6 +126,8 @@ def run(
     if not any(camera.summary for camera in cameras):
         if faults:
             raise faults[0]
+        if stop.is_set():
+            raise StoppedEarly("stopped before a camera opened")
         raise SourceError(f"none of the {len(cameras)} cameras can be watched")
     incomplete = [events.last_error] if events and events.last_error else []
     summary = _summarize(settings, cameras, incomplete, stop.is_set())

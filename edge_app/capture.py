@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Self
 
 from edge_app.connection import POLL_S, Backoff, Connection, Mailbox
-from edge_app.errors import SourceError
+from edge_app.errors import SourceError, StoppedEarly
 from edge_app.frames import Frame
 from edge_app.pictures import Picture
 from edge_app.settings import SourceSettings
@@ -36,8 +36,10 @@ class FrameReader:
         opener: opens the source; another one may stand in for hardware.
 
     Raises (on entering):
-        SourceError: the source cannot be opened. Later losses of a live source are reconnected instead, unless
-            `settings.reconnect` is off: then the iteration ends, or raises where the source failed or stalled.
+        StoppedEarly: `stop` was called before a live source had opened.
+        SourceError: the source cannot be opened, a live one not within `settings.wait_s` either. Later losses of a
+            live source are reconnected instead, unless `settings.reconnect` is off: then the iteration ends, or
+            raises where the source failed or stalled.
     """
 
     def __init__(
@@ -92,20 +94,11 @@ class FrameReader:
 
     def __enter__(self) -> Self:
         self._started_at = time.time()
-        first = self._connect()
         try:
-            deadline = time.monotonic() + self._settings.open_timeout_s + _OPEN_GRACE_S
-            while not first.opened.wait(POLL_S):  # short waits, so that Ctrl-C is heard
-                if self._stopping.is_set():
-                    raise SourceError(f"{self._spec.display}: stopped before it opened")
-                if time.monotonic() > deadline:
-                    raise SourceError(f"{self._spec.display}: did not open within {self._settings.open_timeout_s:g} s")
-            if first.info is None:
-                raise first.error or SourceError(f"{self._spec.display}: cannot be opened")
+            first, self._info = self._connect_first()
         except BaseException:
             self.close()
             raise
-        self._info = first.info
         watch = self._watch_live if self._info.live else self._watch_file
         self._supervisor = threading.Thread(target=watch, args=(first,), name="capture-watch", daemon=True)
         self._supervisor.start()
@@ -134,6 +127,42 @@ class FrameReader:
             self._supervisor.join(_JOIN_S)
         if connection is not None:
             connection.thread.join(_JOIN_S)
+
+    def _connect_first(self) -> tuple[Connection, SourceInfo]:
+        """Open the source; one that is live is tried again for `wait_s`, for a camera may start after us."""
+        give_up = time.monotonic() + (self._settings.wait_s if self._spec.live else 0.0)
+        told = False
+        while True:
+            connection = self._connect()
+            try:
+                info = self._opened(connection)
+            except SourceError as error:
+                if self._stopping.is_set() or time.monotonic() >= give_up:
+                    raise
+                log.log(logging.DEBUG if told else logging.WARNING, "%s; trying again", error)
+                told = True
+            else:
+                self._backoff.reset()
+                return connection, info
+            self._abandon(connection)
+            pause = min(self._backoff.next(), max(0.0, give_up - time.monotonic()))
+            if self._stopping.wait(pause) or not self._wait_for_room():
+                raise self._stopped_early()
+
+    def _opened(self, connection: Connection) -> SourceInfo:
+        name, timeout = self._spec.display, self._settings.open_timeout_s
+        deadline = time.monotonic() + timeout + _OPEN_GRACE_S
+        while not connection.opened.wait(POLL_S):  # short waits, so that Ctrl-C is heard
+            if self._spec.live and self._stopping.is_set():  # a file opens soon, and then its outputs are complete
+                raise self._stopped_early()
+            if time.monotonic() > deadline:
+                raise SourceError(f"{name}: did not open within {timeout:g} s")
+        if connection.info is None:
+            raise connection.error or SourceError(f"{name}: cannot be opened")
+        return connection.info
+
+    def _stopped_early(self) -> StoppedEarly:
+        return StoppedEarly(f"{self._spec.display}: stopped before it opened")
 
     def _connect(self) -> Connection:
         self._current = Connection(lambda: self._opener(self._spec, self._settings), self._deliver)

@@ -17,7 +17,7 @@ import typer
 
 from edge_app.cli_options import CameraOption, ConfigOption, ProfileOption, SetOption, SourceArgument
 from edge_app.config import Given, Resolved, resolve
-from edge_app.errors import INTERRUPTED, EdgeAppError, SinkError, SourceError, UsageError
+from edge_app.errors import INTERRUPTED, EdgeAppError, SinkError, SourceError, StoppedEarly, UsageError
 from edge_app.process import guarded, print_error, stop_on_signal
 from edge_app.redact import redact
 from edge_app.setting_keys import values
@@ -127,25 +127,35 @@ def run_command(
             raise UsageError("--camera names one camera, and `sources` has several: name them there, or give a SOURCE")
         return _run_cameras(settings, len(settings.sources))
     with stop_on_signal() as (stop, received), report.progress(redact(settings.source.uri)) as view:
-        result = pipeline.run(settings, on_progress=view, stop=stop)
+        try:
+            result = pipeline.run(settings, on_progress=view, stop=stop)
+        except StoppedEarly:
+            return _stopped(received)
     report.summary(result.to_dict())
     if result.failed:
         raise SinkError(f"{result.failed[0]}: this output is not complete; the others are")
-    return INTERRUPTED if signal.SIGINT in received else 0
+    return _stopped(received)
 
 
 def _run_cameras(settings: Settings, count: int) -> int:
     from edge_app import cameras, report
 
     with stop_on_signal() as (stop, received), report.progress(f"{count} cameras") as view:
-        result = cameras.run(
-            settings, on_progress=view, on_failure=lambda name, error: print_error(f"{name}: {error}"), stop=stop
-        )
+        try:
+            result = cameras.run(
+                settings, on_progress=view, on_failure=lambda name, error: print_error(f"{name}: {error}"), stop=stop
+            )
+        except StoppedEarly:
+            return _stopped(received)
     report.summary(result.to_dict())
     if result.incomplete:
         raise SinkError(f"{result.incomplete[0]}: this output is not complete; the others are")
     if result.errors:
         return result.errors[0].exit_code
+    return _stopped(received)
+
+
+def _stopped(received: list[int]) -> int:
     return INTERRUPTED if signal.SIGINT in received else 0
 
 

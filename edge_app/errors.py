@@ -28,6 +28,10 @@ class SourceError(EdgeAppError):
     exit_code = 4
 
 
+class StoppedEarly(SourceError):
+    """A stop was asked for before the source had opened; the command line ends as after any other stop."""
+
+
 class SinkError(EdgeAppError):
     exit_code = 5
 

@@ -176,6 +176,7 @@ def run(
     """Watch a source to its end, or until `stop` is set; then frames already read are finished and files closed.
 
     Raises:
+        StoppedEarly: `stop` was set before a live source had opened.
         UsageError, ModelError, SourceError, SinkError: before the first frame for whatever cannot be used; later only
             SourceError or WatchdogError, once everything judged so far has been written.
     """
@@ -200,26 +201,26 @@ def watch(
     """
     judge, state = Judge(settings, models), Progress()
     spec = parse_source(settings.source.uri)
-    with FrameReader(spec, settings.source) as reader, Outputs(settings.output, reader.info, events) as outputs:
+    reader = FrameReader(spec, settings.source)
+    with _watching(stop, reader), reader, Outputs(settings.output, reader.info, events) as outputs:
         state.total = _total(reader.info.frame_count, settings.max_frames)
         health = observer.opened(reader, outputs)
         try:
-            with _watching(stop, reader):
-                depth = 0 if reader.info.live else 1  # waiting evens out a file's frames and makes a live one old
-                detected = ahead(judge.detect, islice(reader, settings.max_frames), depth, observer.given_up)
-                for result in ahead(judge.judge, detected, depth, observer.given_up):
-                    with timed(result.timings, "output"):
-                        outputs.write(result)
-                    state.frame_age_ms = health.finished(result)
-                    if outputs.closed_by_user:
-                        break
-                    state.frames = outputs.tally.frames
-                    state.fps = health.fps
-                    state.verdicts = outputs.tally.verdicts
-                    state.persons = outputs.tally.persons
-                    state.dropped_frames = reader.stats()["dropped_frames"]
-                    if on_progress:
-                        on_progress(state)
+            depth = 0 if reader.info.live else 1  # waiting evens out a file's frames and makes a live one old
+            detected = ahead(judge.detect, islice(reader, settings.max_frames), depth, observer.given_up)
+            for result in ahead(judge.judge, detected, depth, observer.given_up):
+                with timed(result.timings, "output"):
+                    outputs.write(result)
+                state.frame_age_ms = health.finished(result)
+                if outputs.closed_by_user:
+                    break
+                state.frames = outputs.tally.frames
+                state.fps = health.fps
+                state.verdicts = outputs.tally.verdicts
+                state.persons = outputs.tally.persons
+                state.dropped_frames = reader.stats()["dropped_frames"]
+                if on_progress:
+                    on_progress(state)
         except SourceError as error:
             if on_lost is None:
                 raise

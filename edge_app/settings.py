@@ -31,6 +31,9 @@ class SourceSettings(Section):
         None, ge=1, le=64, description="CPU threads that decode a video file; null: half of the cores"
     )
     open_timeout_s: Seconds = Field(10.0, description="Longest wait for a stream to open, seconds")
+    wait_s: float = Field(
+        0.0, ge=0, le=86400, description="Try a live source that does not open at the start for this long, seconds"
+    )
     read_timeout_s: Seconds = Field(5.0, description="Longest wait for one read of a stream, seconds")
     stall_timeout_s: Seconds = Field(5.0, description="A live source without a frame for this long is reopened")
     reconnect: bool = Field(True, description="Reopen a live source that was lost; false: end the run")

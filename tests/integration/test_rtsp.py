@@ -149,6 +149,15 @@ class TestReconnecting:
             server.say("mount")
             recovered(reader, 1)
 
+    def test_a_camera_that_starts_after_us_is_waited_for(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.DEBUG, "edge_app")
+        with camera() as server:
+            server.kill()
+            threading.Timer(3.0, server.start).start()
+            with FrameReader(parse_source(server.url()), QUICK.model_copy(update={"wait_s": 60.0})) as reader:
+                frame_until(reader, lambda frame: age_s(frame.image) < FRESH_S)
+        assert caplog.text.count("connection refused") >= 2
+
     def test_a_new_picture_size_in_midstream_goes_on(self) -> None:
         """OpenCV scales to the size a stream began with; a time that can be read says that nothing was cut off."""
         with camera() as server, FrameReader(parse_source(server.url()), QUICK) as reader:
@@ -193,6 +202,21 @@ CLI = ("--set", "source.open_timeout_s=5", "--set", "source.stall_timeout_s=2", 
 
 @pytest.mark.usefixtures("models")
 class TestCommandLine:
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+    @pytest.mark.parametrize("cameras", [1, 2])
+    def test_a_stop_while_waiting_for_a_camera_is_no_failure(
+        self, tmp_path: Path, number: signal.Signals, code: int, cameras: int
+    ) -> None:
+        with camera() as server:
+            url = server.url()
+        sources = ", ".join(f"{{camera: c{i}, uri: '{url}'}}" for i in range(cameras))
+        what = (url,) if cameras == 1 else ("--set", f"sources=[{sources}]")
+        with Running(tmp_path, "run", *what, "--set", "source.wait_s=60", *CLI) as command:
+            command.wait_until(lambda: command.err.count("trying again") == cameras, "the waiting is told")
+            assert command.finish(number) == code, command.err
+        assert "error" not in command.err
+        assert "Traceback" not in command.err
+
     def test_the_password_opens_the_stream_and_is_never_shown(self, tmp_path: Path, astronaut: Pixels) -> None:
         """Through a loss, too: what is logged then names the source. The portrait is there to make events."""
         still, folder = tmp_path / "portrait.i420", tmp_path / "run"

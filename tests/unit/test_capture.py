@@ -133,6 +133,41 @@ def test_a_source_that_does_not_open_is_an_error_at_once() -> None:
         pass
 
 
+def test_a_camera_that_starts_late_is_waited_for_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    refused = SourceError("rtsp://***@host/1: connection refused")
+    patient = QUICK.model_copy(update={"wait_s": 30.0})
+    lives = (*[refused] * 6, Scripted(LIVE, 10_000, 0.002))
+    with caplog.at_level(logging.INFO), reader(LIVE, *lives, settings=patient) as frames:
+        assert next(iter(frames)).index >= 0
+        assert frames.stats()["reconnects"] == 0
+    assert [record.getMessage() for record in caplog.records] == [f"{refused}; trying again"]
+
+
+def test_waiting_for_a_camera_ends_in_time_with_its_last_error() -> None:
+    start = time.monotonic()
+    patient = QUICK.model_copy(update={"wait_s": 0.3})
+    with pytest.raises(SourceError, match="refused"), reader(LIVE, SourceError("refused"), settings=patient):
+        pass
+    assert 0.3 <= time.monotonic() - start < 4
+
+
+def test_a_file_that_does_not_open_is_not_waited_for() -> None:
+    start = time.monotonic()
+    patient = QUICK.model_copy(update={"wait_s": 30.0})
+    with pytest.raises(SourceError, match="no such"), reader(FILE, SourceError("no such file"), settings=patient):
+        pass
+    assert time.monotonic() - start < 4
+
+
+def test_a_stop_is_heard_while_waiting_for_a_camera() -> None:
+    waiting = reader(LIVE, SourceError("refused"), settings=QUICK.model_copy(update={"wait_s": 30.0}))
+    threading.Timer(0.2, waiting.stop).start()
+    start = time.monotonic()
+    with pytest.raises(SourceError, match=r"rtsp://\*\*\*@host/1: stopped before it opened"), waiting:
+        pass
+    assert time.monotonic() - start < 4
+
+
 def test_a_source_that_hangs_while_opening_is_an_error_in_time() -> None:
     forever = threading.Event()
 
