@@ -19,6 +19,7 @@ Minutes = Annotated[float, typer.Option(help="Training time, minutes, all resume
 Seed = Annotated[int, typer.Option(help="Seed of weights, sampling and augmentation.")]
 Threads = Annotated[int, typer.Option(help="CPU threads of the training step; one more process prepares batches.")]
 Resume = Annotated[bool, typer.Option(help="Go on from the checkpoint in --out, if there is one.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Begin the learning-rate schedule again at the checkpoint.")]
 Folder = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Model folder.  [default: the one in models/]")]
 Target = Annotated[
     Path | None,
@@ -38,6 +39,7 @@ def train_classifier(
     seed: Seed = 0,
     threads: Threads = 2,
     resume: Resume = True,
+    restart: Restart = False,
     add: Annotated[
         list[Path] | None, typer.Option(help="Reviewed COCO file from `label`, trained on too; may be repeated.")
     ] = None,
@@ -46,7 +48,7 @@ def train_classifier(
     from export.classifier import train
 
     need_data("scenes/train.json")
-    print(train(out, minutes, seed, threads, resume, add=add or []))
+    print(train(out, minutes, seed, threads, resume, add=add or [], restart=restart))
 
 
 @app.command("train-detector")
@@ -56,12 +58,33 @@ def train_detector(
     seed: Seed = 0,
     threads: Threads = 2,
     resume: Resume = True,
+    restart: Restart = False,
 ) -> None:
     """Train the face detector from scratch on the shared data."""
     from export.detector import train
 
     need_data("scenes/train.json")
-    print(train(out, minutes, seed, threads, resume))
+    print(train(out, minutes, seed, threads, resume, restart=restart))
+
+
+@app.command("mine-detector")
+def mine_detector(
+    out: Annotated[Path, typer.Option(metavar="CSV", help="Table to make.")],
+    sheets: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for contact sheets, which show people.")],
+    folder: Folder = None,
+) -> None:
+    """Find where the face detector errs on its training pictures. Sort the table by the sheets, change its last column
+    where a face is, drop the lines you leave unsorted, and copy it to models/face_detector/hard.csv for a next run."""
+    from export import detector_mining as mining
+    from export.detector import training_scenes
+    from export.evaluate_detector import open_engine
+
+    need_data("scenes/train.json")
+    scenes = [scene for _, part in training_scenes(out.parent / "scenes.npz") for scene in part]
+    places = mining.mine(open_engine(folder or models_dir() / "face_detector", "onnxruntime"), scenes)
+    mining.write(out, places)
+    mining.sheets(sheets, scenes, places)
+    print(f"{out}: {len(places)} places; {sheets}: false positives by their lines")
 
 
 @app.command("release")

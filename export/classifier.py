@@ -21,6 +21,7 @@ from export.classifier_augment import vary
 from export.classifier_data import INCORRECT, MASK, NO_MASK, Faces, load_faces
 from export.classifier_more import JoinedFaces, added_faces
 from export.training import (
+    RESTART,
     Budget,
     Curve,
     cosine_rate,
@@ -114,7 +115,7 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
 
 def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True, faces: Faces | None = None,
-    width: int = WIDTH, batch: int = BATCH, add: Sequence[Path] = (),
+    width: int = WIDTH, batch: int = BATCH, add: Sequence[Path] = (), restart: bool = False,
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
@@ -125,12 +126,13 @@ def train(
         faces: training faces; None: all sets of the shared data.
         width: channels of the first stage; a resumed run keeps the one it began with. batch: faces a step.
         add: COCO files of further training faces, images/ beside each.
+        restart: begin the schedule again at the checkpoint, with `RESTART` of the peak rate, instead of going on in it.
 
     Raises:
         UsageError: a file in `add` that cannot be used.
     """
     torch.set_num_threads(threads)
-    more = [added_faces(coco, shared_data(), out) for coco in add]  # first: it may be refused
+    more = [added_faces(coco, out) for coco in add]  # first: it may be refused
     faces = faces or load_faces(shared_data(), out / "faces")
     faces = JoinedFaces([faces, *more]) if more else faces
     path, curve = out / "checkpoint.pt", Curve(out / "curve.csv")
@@ -140,13 +142,15 @@ def train(
     net = MaskNet(width).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     average = copy.deepcopy(net)
     optimizer = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
-    step, spent = 0, 0.0
+    step, spent, origin = 0, 0.0, 0.0
     if state:
         net.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         step, spent = state["step"], state["spent"]
-    budget = Budget(minutes, spent)
+        origin = spent if restart else state.get("origin", 0.0)
+    budget = Budget(minutes, spent, origin)
+    peak = PEAK_RATE * (RESTART if origin else 1)
     batches = iter(DataLoader(Batches(faces, batch, seed * 100_000 + step), None, num_workers=1, prefetch_factor=4))
     loss_sum, right, since, saved = 0.0, 0.0, 0, time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
@@ -155,7 +159,7 @@ def train(
         while budget.fraction < 1:
             x, target = next(batches)
             for group in optimizer.param_groups:
-                group["lr"] = cosine_rate(PEAK_RATE, WARMUP, budget.fraction)
+                group["lr"] = cosine_rate(peak, WARMUP, budget.fraction)
             # bfloat16 convolutions train 2 to 3 times faster than float32 on CPUs that have them.
             with torch.autocast("cpu", torch.bfloat16):
                 logits = net(x.to(memory_format=torch.channels_last))
@@ -175,7 +179,8 @@ def train(
                 save_checkpoint(
                     path,
                     {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-                     "step": step, "spent": budget.spent, "width": width, "seed": seed, "minutes": minutes,
+                     "step": step, "spent": budget.spent, "origin": origin, "width": width, "seed": seed,
+                     "minutes": minutes,
                      "added": [(coco.name, len(part)) for coco, part in zip(add, more, strict=True)]},
                 )  # fmt: skip
                 loss_sum, right, since, saved = 0.0, 0.0, 0, time.monotonic()

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
+from edge_app.detector import OnnxRuntimeEngine
 from edge_app.faces import CROP_MARGIN
+from edge_app.models import open_model
 from export import coco_file
 
 Image = npt.NDArray[np.uint8]
@@ -26,7 +28,8 @@ KINDS = {"mask": MASK, "no_mask": NO_MASK, "incorrect_mask": INCORRECT}
 CONTEXT = 1.9  # room for a moved, enlarged or rotated crop
 STORED_SIDE = 124  # a bit over the network's 112 pixels, for crops smaller than the labelled one
 MIN_FACE = 14  # pixels; below that not even the annotators could tell
-TEACHER_SURE = 0.45  # lowest score of the face that a photo is labelled for
+RUNTIME_SIZE = 320  # long side at which most devices will detect
+SURE = 0.6  # lowest score of the face that a photo is labelled for
 BYSTANDER_SURE = 0.8  # lowest score of further faces in a photo of bare faces
 
 
@@ -51,20 +54,27 @@ def read_image(path: Path) -> Image | None:
     return None if image is None else np.asarray(image, np.uint8)
 
 
-class Teacher:
-    """The detector (YuNet) that finds the face in photos labelled as a whole and gives the five points."""
+class Finder:
+    """Our own face detector, as trained last: it finds the face in photos labelled as a whole, gives the five points,
+    and the boxes that the runtime will crop by."""
 
-    def __init__(self, model: Path) -> None:
-        self.net = cv2.FaceDetectorYN.create(str(model), "", (320, 320), 0.3, 0.3, 5000)
+    def __init__(self) -> None:
+        self.engine = OnnxRuntimeEngine(open_model(None, "face_detector", "beta"), 0.3, 0.3, 1)
 
-    def __call__(self, image: Image, pad: int = 0) -> tuple[Array, Array, Array]:
-        """Boxes (n, 4) xyxy, points (n, 5, 2), scores (n,). A face that fills the picture is only seen with `pad`."""
+    def __call__(self, image: Image, pad: int = 0, size: int | None = None) -> tuple[Array, Array, Array]:
+        """Boxes (n, 4) xyxy, points (n, 5, 2), scores (n,).
+
+        Args:
+            pad: black border in pixels; a face that fills the picture is seen better with one.
+            size: long side to shrink the picture to, pixels; None: as it is.
+        """
         padded = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
-        self.net.setInputSize((padded.shape[1], padded.shape[0]))
-        found = self.net.detect(padded)[1]
-        rows: Array = np.zeros((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
-        boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], 1) - np.float32(pad)
-        return boxes, rows[:, 4:14].reshape(-1, 5, 2) - np.float32(pad), rows[:, 14]
+        scale = min(1.0, size / max(padded.shape[:2])) if size else 1.0
+        if scale < 1:
+            padded = cv2.resize(padded, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        rows = self.engine(np.asarray(padded, np.uint8))
+        boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], 1) / scale - pad
+        return boxes.astype(np.float32), (rows[:, 4:14].reshape(-1, 5, 2) / scale - pad).astype(np.float32), rows[:, 14]
 
 
 def overlaps(box: Array, others: Array) -> Array:
@@ -93,7 +103,7 @@ def cut_region(image: Image, box: Array, seen: Array, points: Array, kind: int, 
     return Face(region, move(box), move(seen), move(points), kind, source)
 
 
-def coco_faces(coco: Path, images: Path, teacher: Teacher | None) -> Iterator[Face]:
+def coco_faces(coco: Path, images: Path, finder: Finder) -> Iterator[Face]:
     """Faces of a COCO file with categories mask / no_mask / incorrect_mask.
 
     Crowds, tiny faces and annotations that wait for review are left out.
@@ -108,7 +118,8 @@ def coco_faces(coco: Path, images: Path, teacher: Teacher | None) -> Iterator[Fa
         image = read_image(images / entry["file_name"])
         if image is None:
             continue
-        boxes, points, _ = teacher(image) if teacher else (np.zeros((0, 4), np.float32),) * 3
+        boxes, points, _ = finder(image)
+        small = finder(image, size=RUNTIME_SIZE)[0]
         for note in notes[entry["id"]]:
             x, y, w, h = note["bbox"]
             if max(w, h) < MIN_FACE:
@@ -116,11 +127,13 @@ def coco_faces(coco: Path, images: Path, teacher: Teacher | None) -> Iterator[Fa
             box, seen, marks = np.array([x, y, x + w, y + h], np.float32), *_nothing_seen()
             if len(boxes) and (overlap := overlaps(box, boxes)).max() > 0.4:
                 seen, marks = boxes[overlap.argmax()], points[overlap.argmax()]
+            if len(small) and (overlap := overlaps(box, small)).max() > 0.4:
+                seen = small[overlap.argmax()]
             kind = KINDS[names[note["category_id"]]]
             yield cut_region(image, box, seen, marks, kind, entry.get("source", coco.stem))
 
 
-def photo_faces(folder: Path, kind: int, teacher: Teacher) -> Iterator[Face]:
+def photo_faces(folder: Path, kind: int, finder: Finder) -> Iterator[Face]:
     """Faces of photos that carry one label as a whole: the largest face; of bare people, every sure one.
 
     Where no face is found, a small photo of about a face's proportions is a tight crop and taken as it is.
@@ -131,9 +144,9 @@ def photo_faces(folder: Path, kind: int, teacher: Teacher) -> Iterator[Face]:
             continue
         height, width = image.shape[:2]
         source = path.name.split("_")[0]
-        boxes, points, scores = teacher(image, pad=max(height, width) // 4)
+        boxes, points, scores = finder(image, pad=max(height, width) // 4)
         sizes = (boxes[:, 2:] - boxes[:, :2]).max(1)
-        sure = (scores > TEACHER_SURE) & (sizes >= MIN_FACE)
+        sure = (scores > SURE) & (sizes >= MIN_FACE)
         if sure.any():
             largest = int(np.where(sure, sizes, 0).argmax())
             chosen = {largest} | ({*np.flatnonzero(sure & (scores > BYSTANDER_SURE))} if kind == NO_MASK else set())
@@ -191,13 +204,13 @@ def load_faces(data: Path, cache: Path) -> Faces:
     """All training faces; read from the pictures once, then from `cache`."""
     if cache.with_suffix(".npz").is_file():
         return Faces(cache)
-    teacher = Teacher(data.parent / "peers" / "face_detection_yunet_2023mar.onnx")
+    finder = Finder()
     scenes, photos = data / "scenes", data / "photos" / "train"
 
     def everything() -> Iterator[Face]:
-        yield from coco_faces(scenes / "train.json", scenes / "images", teacher)
-        yield from coco_faces(scenes / "auto_bare.json", scenes / "images", teacher)
-        yield from photo_faces(photos / "mask", MASK, teacher)
-        yield from photo_faces(photos / "no_mask", NO_MASK, teacher)
+        yield from coco_faces(scenes / "train.json", scenes / "images", finder)
+        yield from coco_faces(scenes / "auto_bare.json", scenes / "images", finder)
+        yield from photo_faces(photos / "mask", MASK, finder)
+        yield from photo_faces(photos / "no_mask", NO_MASK, finder)
 
     return store_faces(everything(), cache)

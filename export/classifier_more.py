@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_app.errors import UsageError
 from export import coco_file
-from export.classifier_data import Face, Faces, Teacher, coco_faces, store_faces
+from export.classifier_data import Face, Faces, Finder, coco_faces, store_faces
 
 
 class JoinedFaces(Faces):
@@ -25,12 +25,11 @@ class JoinedFaces(Faces):
         return self.parts[part][i - int(self.ends[part]) + len(self.parts[part])]
 
 
-def added_faces(coco: Path, data: Path, cache: Path) -> Faces:
+def added_faces(coco: Path, cache: Path) -> Faces:
     """The reviewed faces of one COCO file; stored in the folder `cache` and read from there while it is unchanged.
 
     Args:
-        coco: pictures in images/ beside it. data: the shared data, beside which the teacher's model may lie; without
-            it the faces have no landmarks, and no mask is drawn on them.
+        coco: pictures in images/ beside it.
 
     Raises:
         UsageError: not a COCO file, a picture that is missing, or no face that can be trained on.
@@ -42,8 +41,7 @@ def added_faces(coco: Path, data: Path, cache: Path) -> Faces:
     for entry in content["images"]:
         if not (images / entry["file_name"]).is_file():
             raise UsageError(f"{coco}: no picture {images / entry['file_name']}; keep images/ beside the COCO file")
-    model = data.parent / "peers" / "face_detection_yunet_2023mar.onnx"
-    faces = list(coco_faces(coco, images, Teacher(model) if model.is_file() else None))
+    faces = list(coco_faces(coco, images, Finder()))
     if not faces:
         waiting = sum(bool(note.get("review")) for note in content["annotations"])
         raise UsageError(

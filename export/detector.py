@@ -19,8 +19,10 @@ from torch.utils.data import DataLoader
 from export.detector_augment import MOSAICS, Batches, Sample
 from export.detector_data import FACE, Scene, load_sets
 from export.detector_loss import grid, loss
+from export.detector_mining import hard_file, mark, read
 from export.detector_net import FaceNet
 from export.training import (
+    RESTART,
     Budget,
     Curve,
     cosine_rate,
@@ -65,9 +67,15 @@ def load_batches(
     return iter(DataLoader(source, None, num_workers=1, collate_fn=collate, prefetch_factor=4))
 
 
+def training_scenes(cache: Path) -> list[tuple[float, list[Scene]]]:
+    """`load_sets` of the shared data."""
+    data = shared_data()
+    return load_sets(data, data.parent / "peers" / "face_detection_yunet_2023mar.onnx", cache)
+
+
 def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True,
-    sets: list[tuple[float, list[Scene]]] | None = None,
+    sets: list[tuple[float, list[Scene]]] | None = None, restart: bool = False,
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
@@ -76,11 +84,12 @@ def train(
         threads: CPU threads of the training step; one more process prepares batches.
         resume: go on from a checkpoint in `out`; otherwise start anew.
         sets: weights and training scenes; None: all sets of the shared data.
+        restart: begin the schedule again at the checkpoint, with `RESTART` of the peak rate, instead of going on in it.
     """
     torch.set_num_threads(threads)
-    data = shared_data()
-    teacher = data.parent / "peers" / "face_detection_yunet_2023mar.onnx"
-    sets = sets or load_sets(data, teacher, out / "scenes.npz")
+    if sets is None:
+        sets = training_scenes(out / "scenes.npz")
+        mark([scene for _, scenes in sets for scene in scenes], read(hard_file()))
     path, curve = out / "checkpoint.pt", Curve(out / "curve.csv")
     state = load_checkpoint(path) if resume else None
     seed_everything(seed)
@@ -92,13 +101,15 @@ def train(
     optimizer = torch.optim.AdamW(
         [{"params": kernels, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}], lr=PEAK_RATE
     )
-    step, spent = 0, 0.0
+    step, spent, origin = 0, 0.0, 0.0
     if state:
         net.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         step, spent = state["step"], state["spent"]
-    budget = Budget(minutes, spent)
+        origin = spent if restart else state.get("origin", 0.0)
+    budget = Budget(minutes, spent, origin)
+    peak = PEAK_RATE * (RESTART if origin else 1)
     batches, plain = load_batches(sets, seed * 1000 + step), False
     forward: Callable[[Tensor], list[Tensor]] = net
     if minutes - spent / 60 >= COMPILE_MINUTES and shutil.which("g++"):
@@ -113,7 +124,7 @@ def train(
                 batches, plain = load_batches(sets, seed * 1000 + step + 1, mosaics=0.0), True
             batch = next(batches)
             for group in optimizer.param_groups:
-                group["lr"] = cosine_rate(PEAK_RATE, WARMUP, budget.fraction)
+                group["lr"] = cosine_rate(peak, WARMUP, budget.fraction)
             images = batch.pop("images").float().to(memory_format=torch.channels_last)
             # bfloat16 convolutions train 2.7 times faster than float32 on CPUs that have them; the loss stays float32.
             with torch.autocast("cpu", torch.bfloat16):
@@ -138,7 +149,7 @@ def train(
                 save_checkpoint(
                     path,
                     {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-                     "step": step, "spent": budget.spent},
+                     "step": step, "spent": budget.spent, "origin": origin},
                 )  # fmt: skip
                 sums, since, saved = {}, 0, time.monotonic()
     return path

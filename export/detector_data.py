@@ -7,7 +7,7 @@ ignored. Val splits are never read here.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,18 @@ TEACHER_SURE, TEACHER_DOUBTFUL = 0.75, 0.3
 class Scene:
     """A picture and its faces.
 
-    jpeg: the encoded file. boxes: float32 (n, 4) xyxy pixels. kinds: int (n,) FACE or IGNORE.
+    name: folder/file. jpeg: the encoded file. boxes: float32 (n, 4) xyxy pixels. kinds: int (n,) FACE or IGNORE.
     landmarks: float32 (n, 5, 2) pixels, NaN where unknown. bare: bool (n,) face known to wear no mask.
+    hard: float32 (k, 4) xyxy pixels, where an earlier net erred.
     """
 
+    name: str
     jpeg: npt.NDArray[np.uint8]
     boxes: Array
     kinds: npt.NDArray[np.int64]
     landmarks: Array
     bare: npt.NDArray[np.bool_]
+    hard: Array = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     pixels: npt.NDArray[np.uint8] | None = None
 
     def image(self) -> npt.NDArray[np.uint8]:
@@ -42,6 +45,11 @@ class Scene:
         if self.pixels is None:
             self.pixels = np.asarray(cv2.imdecode(self.jpeg, cv2.IMREAD_COLOR), np.uint8)
         return self.pixels
+
+
+def name(file: Path) -> str:
+    """A picture's name in tables that hold on every machine; unique among the training sets."""
+    return f"{file.parent.name}/{file.name}"
 
 
 def _teacher(model: Path) -> cv2.FaceDetectorYN:
@@ -75,7 +83,8 @@ def read_coco(coco: Path, images: Path, teacher: Path) -> list[Scene]:
         by_image[annotation["image_id"]].append(annotation)
     net, scenes = _teacher(teacher), []
     for entry in track(data["images"], description=coco.name, transient=True):
-        jpeg = np.fromfile(images / entry["file_name"], np.uint8)
+        file = images / entry["file_name"]
+        jpeg = np.fromfile(file, np.uint8)
         image = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)
         notes = by_image[entry["id"]]
         xywh = np.array([n["bbox"] for n in notes], np.float32).reshape(-1, 4)
@@ -89,7 +98,7 @@ def read_coco(coco: Path, images: Path, teacher: Path) -> list[Scene]:
             best = overlap.argmax(1)
             close = (overlap.max(1) > 0.45) & (kinds == FACE)
             landmarks[close] = points[best[close]]
-        scenes.append(Scene(jpeg, boxes, kinds, landmarks, bare))
+        scenes.append(Scene(name(file), jpeg, boxes, kinds, landmarks, bare))
     return scenes
 
 
@@ -109,7 +118,7 @@ def read_photos(folder: Path, bare: bool, teacher: Path) -> list[Scene]:
             continue
         boxes, points = boxes - pad, points - pad
         kinds = np.where(scores > TEACHER_SURE, FACE, IGNORE).astype(np.int64)
-        scenes.append(Scene(jpeg, boxes, kinds, points, np.full(len(boxes), bare)))
+        scenes.append(Scene(name(path), jpeg, boxes, kinds, points, np.full(len(boxes), bare)))
     return scenes
 
 

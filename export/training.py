@@ -29,10 +29,11 @@ class Budget:
     Args:
         minutes: total allowance.
         spent: seconds that earlier runs used.
+        origin: of those, the seconds before the schedule began, or began again.
     """
 
-    def __init__(self, minutes: float, spent: float = 0.0) -> None:
-        self.seconds, self.before, self.start = minutes * 60, spent, time.monotonic()
+    def __init__(self, minutes: float, spent: float = 0.0, origin: float = 0.0) -> None:
+        self.seconds, self.before, self.origin, self.start = minutes * 60, spent, origin, time.monotonic()
 
     @property
     def spent(self) -> float:
@@ -41,8 +42,11 @@ class Budget:
 
     @property
     def fraction(self) -> float:
-        """Share of the budget used, 0..1; learning-rate schedules run on it."""
-        return min(1.0, self.spent / self.seconds)
+        """Share of the schedule's time used, 0..1; learning rates go by it."""
+        return min(1.0, (self.spent - self.origin) / max(1e-9, self.seconds - self.origin))
+
+
+RESTART = 0.35  # of the peak rate, for a schedule begun again on a trained net, as in 'SGDR' (1608.03983)
 
 
 def cosine_rate(peak: float, warmup: float, fraction: float) -> float:

@@ -22,7 +22,7 @@ from edge_app.detector import ENGINES, open_detector
 from edge_app.models import Model
 from edge_app.settings import ClassifierSettings, DetectorSettings
 from export import classifier, detector, evaluate_classifier, release
-from export.classifier_data import MASK, NO_MASK, Faces, coco_faces, store_faces
+from export.classifier_data import MASK, NO_MASK, Faces, Finder, coco_faces, store_faces
 from export.detector_data import FACE, Scene
 from export.detector_net import OUTPUTS, FaceNet
 from export.manifest import write_manifest
@@ -86,6 +86,7 @@ def detector_scenes(world: Path) -> list[Scene]:
         points = np.array([(0.3, 0.38), (0.7, 0.38), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)]) * [w, h] + [x, y]
         made.append(
             Scene(
+                entry["file_name"],
                 np.fromfile(world / "data" / "scenes" / "images" / entry["file_name"], np.uint8),
                 np.array([[x, y, x + w, y + h]], np.float32),
                 np.array([FACE]),
@@ -178,7 +179,7 @@ def test_a_classifier_learns_and_is_released_in_both_precisions(
 ) -> None:
     monkeypatch.setattr(classifier, "BATCH", 16)
     run, folder, scenes = tmp_path / "run", tmp_path / "model", world / "data" / "scenes"
-    faces = store_faces(coco_faces(scenes / "train.json", scenes / "images", None), run / "faces")
+    faces = store_faces(coco_faces(scenes / "train.json", scenes / "images", Finder()), run / "faces")
     assert sorted(np.unique(faces.kinds)) == [MASK, NO_MASK]
     val = evaluate_classifier.read_coco(scenes / "val.json", scenes / "images")
     steps: list[int] = []

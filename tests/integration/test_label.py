@@ -24,7 +24,7 @@ from edge_app.faces import crop_face, to_network_input
 from export import coco_file
 from export.__main__ import main
 from export.classifier import load, train
-from export.classifier_data import INCORRECT, MASK, NO_MASK, coco_faces, store_faces
+from export.classifier_data import INCORRECT, MASK, NO_MASK, Finder, coco_faces, store_faces
 from export.classifier_more import JoinedFaces, added_faces
 from export.training import load_checkpoint
 from tests.integration.test_classifier_workshop import views
@@ -98,7 +98,7 @@ def test_pictures_and_clips_become_a_coco_file_that_the_workshop_reads(week: Pat
         pixels = cv2.imread(str(out.parent / "images" / image["file_name"]))
         assert pixels.shape[:2] == (image["height"], image["width"])
     assert coco["images"][-1]["file_name"] == "nobody.png"
-    kinds = [face.kind for face in coco_faces(out, out.parent / "images", None)]
+    kinds = [face.kind for face in coco_faces(out, out.parent / "images", Finder())]
     sure = [n for n in coco["annotations"] if "review" not in n]
     assert sorted(kinds) == sorted(MASK if n["category_id"] == 1 else NO_MASK for n in sure)
 
@@ -139,14 +139,14 @@ def test_reviewed_faces_are_added_to_a_training_and_unreviewed_ones_are_not(
     assert label(week, "--out", out, "--every", 10, *BAND)[0] == 0
     assert all(n["review"] for n in coco_file.read(out)["annotations"])
     with pytest.raises(UsageError, match=r"labels\.json: no face to train on: .*5 of 5 annotations wait for review"):
-        added_faces(out, tmp_path, run)
+        added_faces(out, run)
 
     coco = coco_file.read(out)
     for note in coco["annotations"][:3]:
         del note["review"]
     out.write_text(json.dumps(coco))
     base = store_faces(iter(views(astronaut, 20, seed=0)), run / "faces")
-    added = added_faces(out, tmp_path, run)
+    added = added_faces(out, run)
     joined = JoinedFaces([base, added])
     assert (len(added), len(joined)) == (3, 23)
     assert joined.kinds.tolist() == [*base.kinds, *added.kinds]
@@ -157,7 +157,7 @@ def test_reviewed_faces_are_added_to_a_training_and_unreviewed_ones_are_not(
 
     coco["annotations"][3].pop("review")  # a later review is read, not what was stored before
     out.write_text(json.dumps(coco))
-    assert len(added_faces(out, tmp_path, run)) == 4
+    assert len(added_faces(out, run)) == 4
 
 
 def test_a_training_sees_what_was_added(week: Path, astronaut: Pixels, label: Label, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_training_sees_what_was_added(week: Path, astronaut: Pixels, label: La
         state = load_checkpoint(path)
         assert state is not None
         assert state["added"] == [("labels.json", 1)] * len(add)
-        region = added_faces(out, tmp_path, run)[0]
+        region = added_faces(out, run)[0]
         crop = to_network_input(crop_face(region.region, region.box)[None])
         with torch.inference_mode():
             mask, no_mask = load(path)(torch.from_numpy(crop))[0].tolist()
@@ -237,7 +237,7 @@ def test_a_file_that_cannot_be_added_is_one_line(tmp_path: Path, label: Label, c
     if content is not None:
         coco.write_text(content if isinstance(content, str) else json.dumps(sound | content))
     with pytest.raises(UsageError) as caught:
-        added_faces(coco, tmp_path, tmp_path / "run")
+        added_faces(coco, tmp_path / "run")
     message = str(caught.value)
     assert message.startswith(f"{coco}: ")
     assert words in message

@@ -19,7 +19,18 @@ from edge_app.faces import crop_face
 from export import classifier_augment
 from export.classifier import Batches, MaskNet
 from export.classifier_augment import degrade, vary
-from export.classifier_data import INCORRECT, MASK, NO_MASK, Face, Faces, coco_faces, cut_region, overlaps, store_faces
+from export.classifier_data import (
+    INCORRECT,
+    MASK,
+    NO_MASK,
+    Face,
+    Faces,
+    Finder,
+    coco_faces,
+    cut_region,
+    overlaps,
+    store_faces,
+)
 from export.classifier_wear import draw_chin_mask, draw_mask
 
 Array = npt.NDArray[np.float32]
@@ -89,7 +100,7 @@ class TestStore:
             "annotations": [{"image_id": 1, "category_id": c, "bbox": box, "iscrowd": crowd} for c, box, crowd in rows],
         }
         (tmp_path / "c.json").write_text(json.dumps(coco))
-        found = list(coco_faces(tmp_path / "c.json", tmp_path, None))
+        found = list(coco_faces(tmp_path / "c.json", tmp_path, Finder()))
         assert [(f.kind, f.source) for f in found] == [(MASK, "s"), (INCORRECT, "s")]  # no crowd, no tiny, no hat
 
 

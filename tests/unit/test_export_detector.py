@@ -165,6 +165,7 @@ def scene(box: tuple[int, int, int, int] = (200, 120, 260, 180)) -> Scene:
     width, height = x1 - x0, y1 - y0
     points = np.array([(0.3, 0.35), (0.7, 0.35), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)]) * [width, height] + [x0, y0]
     return Scene(
+        "drawn/face.png",
         png(red_square(box)),
         np.array([box], np.float32),
         np.array([FACE]),

@@ -41,6 +41,14 @@ class TestBudget:
         clock[0] += 30
         assert (budget.spent, budget.fraction) == (120, 1)
 
+    def test_a_schedule_begun_again_runs_from_zero_to_one_over_the_rest(self, clock: list[float]) -> None:
+        budget = Budget(minutes=3, spent=60, origin=60)
+        assert (budget.spent, budget.fraction) == (60, 0)
+        clock[0] += 30
+        assert (budget.spent, budget.fraction) == (90, 0.25)
+        clock[0] += 90
+        assert (budget.spent, budget.fraction) == (180, 1)
+
 
 class TestCosineRate:
     @pytest.mark.parametrize(

@@ -1,0 +1,152 @@
+"""Hard examples: found where a detector errs, sorted in a table, shown more often in training."""
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests.workshop import Pixels, leave, missing
+
+if reason := missing("torch", "sklearn", "matplotlib"):
+    leave(reason)
+
+from export import detector_augment
+from export.detector_augment import Batches, place
+from export.detector_data import FACE, IGNORE, Scene
+from export.detector_mining import MISSED, NOTHING, TILE, UNMARKED, Place, hard_file, mark, mine, read, sheets, write
+
+Rows = npt.NDArray[np.float32]
+GOAL = (520, 30, 560, 70)
+
+
+def scene(*boxes: tuple[float, ...], kinds: tuple[int, ...] = (), name: str = "drawn/a.png") -> Scene:
+    """640x480, grey, with a blue square at `GOAL`."""
+    picture = np.full((480, 640, 3), 128, np.uint8)
+    picture[GOAL[1] : GOAL[3], GOAL[0] : GOAL[2]] = (255, 0, 0)
+    n = len(boxes)
+    return Scene(
+        name,
+        np.asarray(cv2.imencode(".png", picture)[1]),
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(kinds or (FACE,) * n, np.int64),
+        np.full((n, 5, 2), np.nan, np.float32),
+        np.zeros(n, bool),
+    )
+
+
+class Sees:
+    """A detector that sees x0, y0, x1, y1, score of the 640 px picture in every picture; `large_only` not at 320."""
+
+    def __init__(self, *found: tuple[float, ...], large_only: bool = False) -> None:
+        self.found, self.large_only = found, large_only
+
+    def __call__(self, image: Pixels) -> Rows:
+        scale = image.shape[1] / 640
+        rows = np.zeros((0 if self.large_only and scale < 1 else len(self.found), 15), np.float32)
+        for row, (x0, y0, x1, y1, score) in zip(rows, self.found, strict=False):
+            row[:4] = np.array([x0, y0, x1 - x0, y1 - y0]) * scale
+            row[14] = score
+        return rows
+
+
+class TestMine:
+    @pytest.mark.parametrize("large_only", [False, True])
+    def test_a_place_that_no_label_explains_is_told_once(self, large_only: bool) -> None:
+        (place,) = mine(Sees((300, 100, 340, 150, 0.8), large_only=large_only), [scene()])
+        assert (place.picture, place.kind, place.score) == ("drawn/a.png", NOTHING, pytest.approx(0.8))
+        assert place.box.tolist() == pytest.approx([300, 100, 340, 150], abs=0.01)
+
+    @pytest.mark.parametrize(
+        "seen",
+        [
+            (300, 100, 340, 150, 0.49),  # not sure
+            (300, 100, 315, 115, 0.9),  # too small to count
+            (100, 100, 200, 200, 0.9),  # the labelled face
+            (420, 310, 450, 340, 0.9),  # in an ignored region
+        ],
+    )
+    def test_what_is_no_error(self, seen: tuple[float, ...]) -> None:
+        labelled = scene((100, 100, 200, 200), (400, 300, 500, 400), kinds=(FACE, IGNORE))
+        assert mine(Sees((100, 100, 200, 200, 0.9), seen), [labelled]) == []
+
+    def test_labelled_faces_it_is_not_sure_of_come_first(self) -> None:
+        labelled = scene((100, 100, 200, 200), (400, 300, 440, 340), (500, 300, 510, 310))
+        found = mine(Sees((100, 100, 200, 200, 0.3), (300, 100, 340, 150, 0.8)), [labelled])
+        assert [(p.kind, round(p.score, 2)) for p in found] == [(MISSED, 0.0), (NOTHING, 0.8), (MISSED, 0.3)]
+        assert found[0].box.tolist() == [400, 300, 440, 340]
+
+    def test_a_picture_without_anything(self) -> None:
+        assert mine(Sees(), [scene()]) == []
+
+
+def places() -> list[Place]:
+    rows = [((1, 2, 30, 40), 0.9, NOTHING), ((5, 5, 45, 55), 0.75, UNMARKED), ((9, 9, 29, 29), 0.25, MISSED)]
+    return [Place("drawn/a.png", np.array(box, np.float32), score, kind) for box, score, kind in rows]
+
+
+def test_the_table_there_and_back(tmp_path: Path) -> None:
+    write(tmp_path / "new" / "hard.csv", places())
+    for got, want in zip(read(tmp_path / "new" / "hard.csv"), places(), strict=True):
+        assert (got.picture, got.box.tolist(), got.score, got.kind) == (
+            want.picture, want.box.tolist(), want.score, want.kind,
+        )  # fmt: skip
+    assert read(tmp_path / "none.csv") == []
+
+
+def test_the_shipped_table_is_sorted_and_whole() -> None:
+    with hard_file().open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["is"] for row in rows} == {NOTHING, UNMARKED, MISSED}
+    found = read(hard_file())
+    assert len(found) == len(rows) > 1000
+    assert all((p.box[2:] > p.box[:2]).all() and 0 <= p.score <= 1 for p in found)
+
+
+def test_unmarked_faces_are_ignored_and_the_others_are_hard() -> None:
+    here, there = scene((100, 100, 200, 200)), scene((100, 100, 200, 200), name="drawn/b.png")
+    mark([here, there], places())
+    assert here.kinds.tolist() == [FACE, IGNORE]
+    assert here.boxes[1].tolist() == [5, 5, 45, 55]
+    assert (len(here.landmarks), len(here.bare)) == (2, 2)
+    assert here.hard.tolist() == [[1, 2, 30, 40], [9, 9, 29, 29]]
+    assert (len(there.boxes), len(there.hard)) == (1, 0)
+
+
+def blue(image: Pixels) -> int:
+    return int(((image[..., 0] > 200) & (image[..., 1] < 90) & (image[..., 2] < 90)).sum())
+
+
+def test_a_window_with_a_goal_shows_it() -> None:
+    goal, given = np.array(GOAL, np.float32), scene((100, 300, 200, 400))
+    shown = [blue(place(given, 320, np.random.default_rng(seed), goal).image) for seed in range(40)]
+    assert np.percentile(shown, 10) > 100  # a turn may carry one at the window's edge out of it
+    without = [blue(place(given, 320, np.random.default_rng(seed)).image) for seed in range(40)]
+    assert min(without) == 0
+
+
+def test_batches_come_back_to_hard_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    easy, hard = scene(), scene(name="drawn/b.png")
+    easy.jpeg = np.asarray(cv2.imencode(".png", np.full((480, 640, 3), 128, np.uint8))[1])
+    hard.hard = np.array([GOAL], np.float32)
+    sets = [(1.0, [easy]), (1e-9, [hard])]  # the second is met as a hard place or not at all
+
+    def share(of: float) -> float:
+        monkeypatch.setattr(detector_augment, "HARD", of)
+        monkeypatch.setattr(detector_augment, "wear", lambda image, rng: image)
+        stream = iter(Batches(sets, 32, seed=0, mosaics=0.0))
+        return float(np.mean([blue(sample.image) > 0 for _ in range(4) for sample in next(stream)]))
+
+    assert share(0.0) == 0
+    assert 0.1 < share(0.3) < 0.5
+    assert share(1.0) > 0.9  # a turn may carry one at the window's edge out of it
+
+
+def test_sheets_show_the_false_positives(tmp_path: Path) -> None:
+    sheets(tmp_path / "sheets", [scene()], places())
+    (file,) = (tmp_path / "sheets").iterdir()
+    sheet = cv2.imread(str(file))
+    assert sheet.shape == (TILE, 16 * TILE, 3)
+    assert [bool(sheet[:, i * TILE : (i + 1) * TILE].any()) for i in range(3)] == [True, True, False]
