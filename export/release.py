@@ -65,6 +65,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
                 "auto_bare.json: 663 photos and auto_street.json: 392 street frames, boxed by machine",
                 "photos/train: 4,367 photos in which YuNet is sure of a face; landmarks everywhere come from YuNet",
                 "masks drawn on 30 % of bare faces whose landmarks are known",
+                "hard.csv: faces that no label marks, ignored, and places where an earlier net erred, shown more often",
             ],
             "caution": CAUTION,
             "command": f"python -m export train-detector --minutes {state.get('spent', 0) / 60:.0f} --seed 0",
@@ -132,7 +133,8 @@ def build_classifier(
             "purpose": "Says of a face crop how probably the face wears a mask properly.",
             "data": [
                 "scenes/train.json and auto_bare.json: labelled faces of 14 px and more",
-                "photos/train (ck, rmfd, karan): the face that YuNet finds in each photo",
+                "photos/train (ck, rmfd, karan): the face that our own detector finds in each photo",
+                "boxes half as labelled, half as our own detector gives them at 320 px; both are moved at random",
                 f"{len(train):,} faces in all; masks and other objects are drawn on some",
                 *(f"{name}: {n:,} more faces, labelled by an earlier model and reviewed" for name, n in added),
             ],

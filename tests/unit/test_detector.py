@@ -3,10 +3,11 @@
 import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from edge_app.detector import FaceDetector, open_detector, score_threshold
+from edge_app.detector import FaceDetector, open_detector, score_threshold, shrink
 from edge_app.errors import ModelError
 from edge_app.models import Manifest, Model
 from edge_app.settings import DetectorSettings
@@ -49,6 +50,17 @@ def test_the_frame_is_shrunk_to_the_input_size(frame: tuple[int, int], given: tu
     network = Network()
     FaceDetector(network, 320, 16).detect(picture(*frame))
     assert [image.shape for image in network.seen] == [(*given, 3)]
+
+
+@pytest.mark.parametrize("size", [(320, 180), (640, 360), (960, 540)])
+def test_shrinking_is_averaging(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (54, 96, 3), np.uint8)
+    frame = np.asarray(cv2.resize(coarse, (1920, 1080), interpolation=cv2.INTER_CUBIC), np.uint8)
+    exact = cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(float)
+    assert np.abs(shrink(frame, size) - exact).mean() < 1
+    noise = rng.integers(0, 256, (1080, 1920, 1), np.uint8)
+    assert shrink(noise, size).std() < 0.6 * noise.std()  # picking single pixels would keep all of it
 
 
 def test_boxes_and_landmarks_come_back_in_pixels_of_the_frame() -> None:
