@@ -10,6 +10,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 import numpy.typing as npt
+import onnxruntime as ort
 import supervision as sv
 
 from edge_app.errors import ModelError
@@ -51,12 +52,11 @@ class OpenCvEngine:
 
 
 class OnnxRuntimeEngine:
-    """The same file under ONNX Runtime, decoded as OpenCV's `face_detect.cpp` does."""
+    """A network of that contract under ONNX Runtime, decoded as OpenCV's `face_detect.cpp` does."""
 
-    def __init__(self, model: Model, score: float, iou: float, threads: int) -> None:
-        cv2.setNumThreads(threads)  # OpenCV scales and pads the frames
-        self._session = model.session("fp32", threads)
-        self._input = model.manifest.input.name
+    def __init__(self, session: ort.InferenceSession, score: float, iou: float) -> None:
+        self._session = session
+        self._input = session.get_inputs()[0].name
         self._outputs = [f"{head}_{s}" for head in ("cls", "obj", "bbox", "kps") for s in STRIDES]
         self._score, self._iou = score, iou
 
@@ -84,9 +84,14 @@ class OnnxRuntimeEngine:
         return rows[np.asarray(kept, np.int64).reshape(-1)]
 
 
+def onnxruntime_engine(model: Model, score: float, iou: float, threads: int) -> Engine:
+    cv2.setNumThreads(threads)  # OpenCV still scales and pads the frames
+    return OnnxRuntimeEngine(model.session("fp32", threads), score, iou)
+
+
 ENGINES: dict[str, Callable[[Model, float, float, int], Engine]] = {
     "opencv": OpenCvEngine,
-    "onnxruntime": OnnxRuntimeEngine,
+    "onnxruntime": onnxruntime_engine,
 }
 
 

@@ -219,7 +219,7 @@ def _evaluate_detector(
     for side in sizes:
         results = {folder.name: measure.evaluate(measure.open_engine(folder, engine), pictures, side)}
         for path in peers:
-            results[path.stem] = measure.evaluate(measure.open_engine(path), pictures, side)
+            results[path.stem] = measure.evaluate(measure.open_engine(path, engine), pictures, side)
         out[f"long side {side} px"] = {name: result.report() for name, result in results.items()}
         for name, path in {folder.name: folder, **{p.stem: p for p in peers}}.items():
             again = measure.open_engine(path, engine)
@@ -233,15 +233,18 @@ def _evaluate_detector(
         if plots:
             plots.mkdir(parents=True, exist_ok=True)
             measure.plot(results, plots / f"recall-{side}.png")
-    ours = {f"{folder.name} {kind}": measure.open_engine(folder, kind) for kind in ENGINES}
-    others = {path.stem: measure.open_engine(path) for path in peers}
-    out["ms, one thread, in turn"] = compare.race(ours | others, pictures[0], sizes)
-    first, second = ours.values()
+    out["ms, one thread, in turn"] = {
+        kind: compare.race(
+            {path.name: measure.open_engine(path, kind) for path in (folder, *peers)}, pictures[0], sizes
+        )
+        for kind in ENGINES
+    }
+    first, second = (measure.open_engine(folder, kind) for kind in ENGINES)
     score = score_threshold(manifest, max(sizes))
     out["engines"] = compare.disagreement(first, second, pictures, max(sizes), score / 2)
-    for name, other in others.items():
-        out[f"landmarks beside {name}, in face widths"] = compare.landmark_gap(
-            first, other, pictures, max(sizes), score
+    for path in peers:
+        out[f"landmarks beside {path.stem}, in face widths"] = compare.landmark_gap(
+            first, measure.open_engine(path), pictures, max(sizes), score
         )
     return out
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from edge_app.detector import OnnxRuntimeEngine
+from edge_app.detector import onnxruntime_engine
 from edge_app.faces import CROP_MARGIN
 from edge_app.models import open_model
 from export import coco_file
@@ -59,7 +59,7 @@ class Finder:
     and the boxes that the runtime will crop by."""
 
     def __init__(self) -> None:
-        self.engine = OnnxRuntimeEngine(open_model(None, "face_detector", "beta"), 0.3, 0.3, 1)
+        self.engine = onnxruntime_engine(open_model(None, "face_detector", "beta"), 0.3, 0.3, 1)
 
     def __call__(self, image: Image, pad: int = 0, size: int | None = None) -> tuple[Array, Array, Array]:
         """Boxes (n, 4) xyxy, points (n, 5, 2), scores (n,).

@@ -13,8 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import onnx
+import onnxruntime as ort
 
-from edge_app.detector import Engine, OnnxRuntimeEngine, OpenCvEngine
+from edge_app.detector import ENGINES, Engine, OnnxRuntimeEngine
 from edge_app.errors import UsageError
 from edge_app.models import Model
 from export.detector_data import Array, iou
@@ -207,15 +209,14 @@ def close_up(engine: Engine, pictures: list[Picture], long_side: int, threshold:
 
 
 def open_engine(model: Path, kind: str = "opencv", threads: int = 1) -> Engine:
-    """An engine at the lowest useful score, from a model folder or a bare ONNX file (OpenCV only)."""
+    """An engine at the lowest useful score, from a model folder or a bare ONNX file of the same contract."""
     if model.is_dir():
-        engine = OpenCvEngine if kind == "opencv" else OnnxRuntimeEngine
-        return engine(Model(model), LOWEST_SCORE, 0.3, threads)
-    return BareFile(model, threads)
+        return ENGINES[kind](Model(model), LOWEST_SCORE, 0.3, threads)
+    return BareFile(model, threads) if kind == "opencv" else bare_session(model, threads)
 
 
 class BareFile:
-    """A peer's ONNX file of the same contract, without a manifest."""
+    """A peer's ONNX file of the same contract, without a manifest, run by OpenCV."""
 
     def __init__(self, path: Path, threads: int) -> None:
         cv2.setNumThreads(threads)
@@ -225,6 +226,18 @@ class BareFile:
         self._net.setInputSize((image.shape[1], image.shape[0]))
         rows = self._net.detect(image)[1]
         return np.zeros((0, 15), np.float32) if rows is None else np.asarray(rows, np.float32)
+
+
+def bare_session(path: Path, threads: int) -> Engine:
+    """The same file under ONNX Runtime, which holds a network to the sizes it declares: those are set free."""
+    network = onnx.load(path)
+    for value in (*network.graph.input, *network.graph.output):
+        for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
+            if axis:
+                dimension.dim_param = f"{value.name}_{axis}"
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    return OnnxRuntimeEngine(ort.InferenceSession(network.SerializeToString(), options), LOWEST_SCORE, 0.3)
 
 
 def plot(results: dict[str, Result], png: Path) -> None:
