@@ -51,6 +51,28 @@ def train_classifier(
     print(train(out, minutes, seed, threads, resume, add=add or [], restart=restart))
 
 
+@app.command("compare-classifiers")
+def compare_classifiers(
+    minutes: Annotated[float, typer.Option(help="Training time of each shape, minutes.")] = 8,
+    out: Annotated[Path, typer.Option(help="Folder for a training folder of each.")] = Path("runs/variants"),
+    threads: Threads = 2,
+) -> None:
+    """Train the classifier in several widths, depths and input sizes alike; print accuracy and time as a table."""
+    from export import classifier_variants as variants
+    from export.classifier_data import load_faces
+    from export.evaluate_classifier import read_coco
+    from export.training import shared_data
+
+    need_data("scenes/train.json")
+    scenes, found = shared_data() / "scenes", []
+    faces = load_faces(shared_data(), out / "faces")
+    for shape in variants.SHAPES:
+        val = read_coco(scenes / "val.json", scenes / "images", size=shape.size)
+        folder = out / f"{shape.width}-{shape.blocks}-{shape.size}"
+        found.append(variants.measure(shape, folder, minutes, threads, faces, val))
+    print(variants.table(found))
+
+
 @app.command("train-detector")
 def train_detector(
     minutes: Minutes = 90,

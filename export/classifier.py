@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 from torchvision.models.resnet import BasicBlock, conv1x1
 
-from edge_app.faces import to_network_input
+from edge_app.faces import CROP_SIZE, to_network_input
 from export.classifier_augment import vary
 from export.classifier_data import INCORRECT, MASK, NO_MASK, Faces, load_faces
 from export.classifier_more import JoinedFaces, added_faces
@@ -33,11 +33,9 @@ from export.training import (
 )
 
 LABELS = ["mask", "no_mask"]
-# Channels of the first stage. One face at one thread, x86 with int8 dot products, fp32 / int8 ms, and training ms:
-#   16: 0.7 M parameters, 0.65 / 0.41, 1.7     24: 1.6 M, 1.8 / 0.65, 3.2     32: 2.8 M, 2.4 / 0.87, 4.5
-#   64 (ResNet-18 itself): 11.2 M, 11.0 / 2.9, 15     64 with one block a stage: 4.9 M, 5.0 / 1.4, 8.5
-# 32 is the widest that sees every training face some twenty times in three quarters of an hour on one core.
-WIDTH = 32
+# The widest that sees every training face some twenty times in three quarters of an hour on one core; what other shapes
+# cost and reach is measured by `python -m export compare-classifiers`, see models/mask_classifier/RUNS.md.
+WIDTH, BLOCKS = 32, 2
 BATCH = 64
 PEAK_RATE = 2e-3  # AdamW; batch normalisation keeps a net this shallow stable
 WEIGHT_DECAY = 0.05
@@ -52,23 +50,25 @@ class MaskNet(nn.Module):
     """torchvision's ResNet with basic blocks ('Deep Residual Learning', 1512.03385), thinner.
 
     float32 (B, 3, S, S) RGB in -1..1 -> logits (B, 2) over mask, no_mask.
+
+    width: channels of the first of four stages, each of the others has twice as many; blocks: of each stage.
     """
 
-    def __init__(self, width: int = WIDTH, depths: tuple[int, ...] = (2, 2, 2, 2)) -> None:
+    def __init__(self, width: int = WIDTH, blocks: int = BLOCKS) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(True), nn.MaxPool2d(3, 2, 1)
         )
-        blocks: list[nn.Module] = []
+        layers: list[nn.Module] = []
         channels = width
-        for stage, depth in enumerate(depths):
+        for stage in range(4):
             out = width * 2**stage
-            for i in range(depth):
+            for i in range(blocks):
                 stride = 2 if stage and i == 0 else 1
                 down = nn.Sequential(conv1x1(channels, out, stride), nn.BatchNorm2d(out)) if channels != out else None
-                blocks.append(BasicBlock(channels, out, stride, down))
+                layers.append(BasicBlock(channels, out, stride, down))
                 channels = out
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks = nn.Sequential(*layers)
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(channels, 2))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -82,14 +82,14 @@ class MaskNet(nn.Module):
 
 
 class Batches(IterableDataset[tuple[Tensor, Tensor]]):
-    """Endless batches: float32 (B, 3, 112, 112) network input and int64 (B,) classes.
+    """Endless batches: float32 (B, 3, size, size) network input and int64 (B,) classes.
 
     A class is drawn first, then its source evenly (square root of size), then a face: else the largest set's look
     would stand for the class.
     """
 
-    def __init__(self, faces: Faces, batch: int, seed: int) -> None:
-        self.faces, self.batch, self.seed = faces, batch, seed
+    def __init__(self, faces: Faces, batch: int, seed: int, size: int = CROP_SIZE) -> None:
+        self.faces, self.batch, self.seed, self.size = faces, batch, seed, size
         self.kinds = [k for k in SHARES if (faces.kinds == k).any()]
         self.groups = {
             k: [np.flatnonzero((faces.kinds == k) & (faces.sources == s)) for s in np.unique(faces.sources)]
@@ -103,7 +103,7 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
             views = []
             for kind in rng.choice(self.kinds, self.batch, p=shares / shares.sum()):
                 donor = self.faces[self.pick(MASK, rng)] if kind == NO_MASK and MASK in self.groups else None
-                views.append(vary(self.faces[self.pick(int(kind), rng)], donor, rng))
+                views.append(vary(self.faces[self.pick(int(kind), rng)], donor, rng, self.size))
             crops, targets = zip(*views, strict=True)
             yield torch.from_numpy(to_network_input(np.stack(crops))), torch.tensor(targets)
 
@@ -115,7 +115,8 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
 
 def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True, faces: Faces | None = None,
-    width: int = WIDTH, batch: int = BATCH, add: Sequence[Path] = (), restart: bool = False,
+    width: int = WIDTH, batch: int = BATCH, add: Sequence[Path] = (), restart: bool = False, blocks: int = BLOCKS,
+    size: int = CROP_SIZE,
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
@@ -124,7 +125,8 @@ def train(
         threads: CPU threads of the training step; one more process prepares batches.
         resume: go on from a checkpoint in `out`; otherwise start anew.
         faces: training faces; None: all sets of the shared data.
-        width: channels of the first stage; a resumed run keeps the one it began with. batch: faces a step.
+        width, blocks: of the network; a resumed run keeps those it began with. batch: faces a step.
+        size: side of the crops, pixels; the runtime takes `CROP_SIZE`.
         add: COCO files of further training faces, images/ beside each.
         restart: begin the schedule again at the checkpoint, with `RESTART` of the peak rate, instead of going on in it.
 
@@ -138,8 +140,9 @@ def train(
     path, curve = out / "checkpoint.pt", Curve(out / "curve.csv")
     state = load_checkpoint(path) if resume else None
     seed_everything(seed)
-    width = state["width"] if state else width
-    net = MaskNet(width).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+    if state:
+        width, blocks = state["width"], state["blocks"]
+    net = MaskNet(width, blocks).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     average = copy.deepcopy(net)
     optimizer = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
     step, spent, origin = 0, 0.0, 0.0
@@ -151,7 +154,9 @@ def train(
         origin = spent if restart else state.get("origin", 0.0)
     budget = Budget(minutes, spent, origin)
     peak = PEAK_RATE * (RESTART if origin else 1)
-    batches = iter(DataLoader(Batches(faces, batch, seed * 100_000 + step), None, num_workers=1, prefetch_factor=4))
+    batches = iter(
+        DataLoader(Batches(faces, batch, seed * 100_000 + step, size), None, num_workers=1, prefetch_factor=4)
+    )
     loss_sum, right, since, saved = 0.0, 0.0, 0, time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
     with Progress(*columns) as progress:
@@ -179,8 +184,8 @@ def train(
                 save_checkpoint(
                     path,
                     {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-                     "step": step, "spent": budget.spent, "origin": origin, "width": width, "seed": seed,
-                     "minutes": minutes,
+                     "step": step, "spent": budget.spent, "origin": origin, "width": width,
+                     "blocks": blocks, "seed": seed, "minutes": minutes,
                      "added": [(coco.name, len(part)) for coco, part in zip(add, more, strict=True)]},
                 )  # fmt: skip
                 loss_sum, right, since, saved = 0.0, 0.0, 0, time.monotonic()
@@ -192,6 +197,6 @@ def load(checkpoint: Path) -> MaskNet:
     state = load_checkpoint(checkpoint)
     if state is None:
         raise FileNotFoundError(f"{checkpoint}: no checkpoint; train first with `python -m export train-classifier`")
-    net = MaskNet(state["width"])
+    net = MaskNet(state["width"], state["blocks"])
     net.load_state_dict(state["average"])
     return net.eval()

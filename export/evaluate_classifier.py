@@ -15,7 +15,7 @@ from sklearn import metrics
 
 from edge_app.classifier import MaskClassifier
 from edge_app.errors import UsageError
-from edge_app.faces import crop_face
+from edge_app.faces import CROP_SIZE, crop_face
 from edge_app.models import Model
 from edge_app.settings import ClassifierSettings
 from export import coco_file
@@ -29,7 +29,7 @@ SIZES = ((20, 32), (32, 64), (64, 10_000))
 
 @dataclass(slots=True)
 class Crops:
-    """crops uint8 (n, 112, 112, 3) BGR; labels, sources (n,) text; widths (n,) of the faces, pixels;
+    """crops uint8 (n, S, S, 3) BGR; labels, sources (n,) text; widths (n,) of the faces, pixels;
     files (n,) the pictures' names, where they are known."""
 
     crops: npt.NDArray[np.uint8]
@@ -39,8 +39,8 @@ class Crops:
     files: npt.NDArray[np.str_] | None = None
 
 
-def read_coco(coco: Path, images: Path, min_face: int = MIN_FACE) -> Crops:
-    """Labelled faces (mask, no_mask, incorrect_mask) at least `min_face` pixels wide.
+def read_coco(coco: Path, images: Path, min_face: int = MIN_FACE, size: int = CROP_SIZE) -> Crops:
+    """Labelled faces (mask, no_mask, incorrect_mask) at least `min_face` pixels wide, as crops of `size` pixels.
 
     Crowds and annotations that wait for review are left out.
 
@@ -60,7 +60,7 @@ def read_coco(coco: Path, images: Path, min_face: int = MIN_FACE) -> Crops:
         if loaded != note["image_id"]:
             loaded, image = note["image_id"], read_image(images / files[note["image_id"]]["file_name"])
         if image is not None:
-            crop = crop_face(image, np.array([x, y, x + w, y + h], np.float32))
+            crop = crop_face(image, np.array([x, y, x + w, y + h], np.float32), size)
             entry = files[loaded]
             rows.append((crop, label, entry.get("source", coco.stem), w, entry["file_name"]))
     return _gather(rows, coco)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from edge_app.faces import crop_face, to_network_input
+from edge_app.faces import CROP_SIZE, crop_face, to_network_input
 from export.classifier_augment import degrade
 from export.classifier_data import INCORRECT, MASK, NO_MASK, Faces
 
@@ -29,14 +29,16 @@ class _Crops(CalibrationDataReader):  # type: ignore[misc]
         return None if crops is None else {"input": to_network_input(crops)}
 
 
-def calibration_crops(faces: Faces, count: int = CALIBRATION_CROPS, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """uint8 (n, 112, 112, 3) BGR training crops, both classes alike, half of them as a bad camera would give them."""
+def calibration_crops(
+    faces: Faces, count: int = CALIBRATION_CROPS, seed: int = 0, size: int = CROP_SIZE
+) -> npt.NDArray[np.uint8]:
+    """uint8 (n, size, size, 3) BGR training crops, both classes alike, half of them as a bad camera would give them."""
     rng = np.random.default_rng(seed)
     kinds = [k for k in (MASK, NO_MASK, INCORRECT) if (faces.kinds == k).any()]
     crops = []
     for i in range(count):
         face = faces[int(rng.choice(np.flatnonzero(faces.kinds == kinds[i % len(kinds)])))]
-        crop = crop_face(face.region, face.box)
+        crop = crop_face(face.region, face.box, size)
         crops.append(degrade(crop, rng) if i % 2 else crop)
     return np.stack(crops)
 
