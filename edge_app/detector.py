@@ -5,6 +5,7 @@ Intelligence Research, 2023). Two engines run the same file with the same decodi
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -31,11 +32,10 @@ class Engine(Protocol):
 
 
 class OpenCvEngine:
-    """`cv2.FaceDetectorYN`."""
+    """`cv2.FaceDetectorYN` on an ONNX file."""
 
-    def __init__(self, model: Model, score: float, iou: float, threads: int) -> None:
+    def __init__(self, path: Path, score: float, iou: float, threads: int) -> None:
         cv2.setNumThreads(threads)
-        path = model.file("fp32")
         try:
             self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), score, iou, MOST_CANDIDATES)
         except cv2.error as error:
@@ -84,13 +84,17 @@ class OnnxRuntimeEngine:
         return rows[np.asarray(kept, np.int64).reshape(-1)]
 
 
+def opencv_engine(model: Model, score: float, iou: float, threads: int) -> Engine:
+    return OpenCvEngine(model.file("fp32"), score, iou, threads)
+
+
 def onnxruntime_engine(model: Model, score: float, iou: float, threads: int) -> Engine:
     cv2.setNumThreads(threads)  # OpenCV still scales and pads the frames
     return OnnxRuntimeEngine(model.session("fp32", threads), score, iou)
 
 
 ENGINES: dict[str, Callable[[Model, float, float, int], Engine]] = {
-    "opencv": OpenCvEngine,
+    "opencv": opencv_engine,
     "onnxruntime": onnxruntime_engine,
 }
 

@@ -99,7 +99,7 @@ def mine_detector(
     where a face is, drop the lines you leave unsorted, and copy it to models/face_detector/hard.csv for a next run."""
     from export import detector_mining as mining
     from export.detector import training_scenes
-    from export.evaluate_detector import open_engine
+    from export.engines import open_engine
 
     need_data("scenes/train.json")
     scenes = [scene for _, part in training_scenes(out.parent / "scenes.npz") for scene in part]
@@ -166,6 +166,7 @@ def evaluate_together(
     from edge_app.detector import score_threshold
     from edge_app.models import Model
     from export import evaluate_detector as measure
+    from export.engines import open_engine
     from export.evaluate_together import together
 
     data = val_data(data)
@@ -176,10 +177,10 @@ def evaluate_together(
     out: dict[str, Any] = {"data": str(data)}
     for side in size or [320, 640]:
         threshold = score_threshold(Model(detector).manifest, side)
-        rows = {detector.name: together(measure.open_engine(detector), threshold, classifier, pictures, side)}
+        rows = {detector.name: together(open_engine(detector), threshold, classifier, pictures, side)}
         for path in peer or []:
-            threshold = measure.evaluate(measure.open_engine(path), pictures, side).threshold(0.05)
-            rows[path.stem] = together(measure.open_engine(path), threshold, classifier, pictures, side)
+            threshold = measure.evaluate(open_engine(path), pictures, side).threshold(0.05)
+            rows[path.stem] = together(open_engine(path), threshold, classifier, pictures, side)
         out[f"long side {side} px"] = rows
     show(out)
 
@@ -231,6 +232,7 @@ def _evaluate_detector(
     from edge_app.models import Model
     from export import compare_detectors as compare
     from export import evaluate_detector as measure
+    from export.engines import open_engine
 
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine}: expected one of {', '.join(ENGINES)}")
@@ -239,12 +241,12 @@ def _evaluate_detector(
     pictures = measure.read(data, data.parent / "images")
     out: dict[str, Any] = {"data": str(data), "engine": engine}
     for side in sizes:
-        results = {folder.name: measure.evaluate(measure.open_engine(folder, engine), pictures, side)}
+        results = {folder.name: measure.evaluate(open_engine(folder, engine), pictures, side)}
         for path in peers:
-            results[path.stem] = measure.evaluate(measure.open_engine(path, engine), pictures, side)
+            results[path.stem] = measure.evaluate(open_engine(path, engine), pictures, side)
         out[f"long side {side} px"] = {name: result.report() for name, result in results.items()}
         for name, path in {folder.name: folder, **{p.stem: p for p in peers}}.items():
-            again = measure.open_engine(path, engine)
+            again = open_engine(path, engine)
             out[f"long side {side} px"][name][f"faces that fill {measure.FILLING:.0%} of the frame"] = measure.close_up(
                 again, pictures, side, results[name].threshold(0.05)
             )
@@ -256,17 +258,15 @@ def _evaluate_detector(
             plots.mkdir(parents=True, exist_ok=True)
             measure.plot(results, plots / f"recall-{side}.png")
     out["ms, one thread, in turn"] = {
-        kind: compare.race(
-            {path.name: measure.open_engine(path, kind) for path in (folder, *peers)}, pictures[0], sizes
-        )
+        kind: compare.race({path.name: open_engine(path, kind) for path in (folder, *peers)}, pictures[0], sizes)
         for kind in ENGINES
     }
-    first, second = (measure.open_engine(folder, kind) for kind in ENGINES)
+    first, second = (open_engine(folder, kind) for kind in ENGINES)
     score = score_threshold(manifest, max(sizes))
     out["engines"] = compare.disagreement(first, second, pictures, max(sizes), score / 2)
     for path in peers:
         out[f"landmarks beside {path.stem}, in face widths"] = compare.landmark_gap(
-            first, measure.open_engine(path), pictures, max(sizes), score
+            first, open_engine(path), pictures, max(sizes), score
         )
     return out
 

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 
 from edge_app.faces import CROP_SIZE, crop_face
-from export.classifier_data import INCORRECT, MASK, NO_MASK, Array, Face, Image
+from export.classifier_data import INCORRECT, MASK, NO_MASK, Face, Image
 from export.classifier_wear import draw_chin_mask, draw_mask, draw_object
+from export.engines import Array
 
 DRAW_MASK = 0.14  # share of bare faces that get a mask drawn on: colours and patterns that no photo shows
 DRAW_CHIN_MASK = 0.10  # ... and one below the nose or the chin: as much cloth, and yet not worn

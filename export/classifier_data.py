@@ -15,13 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from edge_app.detector import onnxruntime_engine
 from edge_app.faces import CROP_MARGIN
-from edge_app.models import open_model
+from edge_app.models import models_dir
 from export import coco_file
+from export.engines import Array, iou, landmarks, open_engine, xyxy
 
 Image = npt.NDArray[np.uint8]
-Array = npt.NDArray[np.float32]
 
 MASK, NO_MASK, INCORRECT = 0, 1, 2  # INCORRECT (nose or chin out) is trained as no_mask, but sampled on its own
 KINDS = {"mask": MASK, "no_mask": NO_MASK, "incorrect_mask": INCORRECT}
@@ -59,7 +58,7 @@ class Finder:
     and the boxes that the runtime will crop by."""
 
     def __init__(self) -> None:
-        self.engine = onnxruntime_engine(open_model(None, "face_detector", "beta"), 0.3, 0.3, 1)
+        self.engine = open_engine(models_dir() / "face_detector", "onnxruntime", score=0.3)
 
     def __call__(self, image: Image, pad: int = 0, size: int | None = None) -> tuple[Array, Array, Array]:
         """Boxes (n, 4) xyxy, points (n, 5, 2), scores (n,).
@@ -73,15 +72,8 @@ class Finder:
         if scale < 1:
             padded = cv2.resize(padded, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         rows = self.engine(np.asarray(padded, np.uint8))
-        boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], 1) / scale - pad
-        return boxes.astype(np.float32), (rows[:, 4:14].reshape(-1, 5, 2) / scale - pad).astype(np.float32), rows[:, 14]
-
-
-def overlaps(box: Array, others: Array) -> Array:
-    """IoU of one xyxy box (4,) with others (n, 4) -> (n,)."""
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    inter = np.clip(high - low, 0, None).prod(1)
-    return np.asarray(inter / ((box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - inter + 1e-6))
+        scale = np.float32(scale)
+        return xyxy(rows) / scale - pad, landmarks(rows) / scale - pad, rows[:, 14]
 
 
 def cut_region(image: Image, box: Array, seen: Array, points: Array, kind: int, source: str) -> Face:
@@ -125,9 +117,9 @@ def coco_faces(coco: Path, images: Path, finder: Finder) -> Iterator[Face]:
             if max(w, h) < MIN_FACE:
                 continue
             box, seen, marks = np.array([x, y, x + w, y + h], np.float32), *_nothing_seen()
-            if len(boxes) and (overlap := overlaps(box, boxes)).max() > 0.4:
+            if len(boxes) and (overlap := iou(box[None], boxes)).max() > 0.4:
                 seen, marks = boxes[overlap.argmax()], points[overlap.argmax()]
-            if len(small) and (overlap := overlaps(box, small)).max() > 0.4:
+            if len(small) and (overlap := iou(box[None], small)).max() > 0.4:
                 seen = small[overlap.argmax()]
             kind = KINDS[names[note["category_id"]]]
             yield cut_region(image, box, seen, marks, kind, entry.get("source", coco.stem))

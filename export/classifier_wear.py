@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from export.classifier_data import Array, Face, Image
+from export.classifier_data import Face, Image
+from export.engines import Array
 
 SURGICAL = [(225, 205, 150), (235, 225, 190), (205, 190, 120), (240, 240, 240), (30, 30, 30), (150, 190, 130)]  # BGR
 

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from edge_app.detector import Engine
-from export.detector_data import iou
-from export.evaluate_detector import Picture, load, xyxy
+from export.engines import iou, landmarks, xyxy
+from export.evaluate_detector import Picture, load
 
 SURE = 0.8  # a peer's landmarks are compared where it is this sure of the face
 CLOSE = 0.08  # of the face width
@@ -47,7 +47,7 @@ def landmark_gap(engine: Engine, peer: Engine, pictures: list[Picture], long_sid
             continue
         overlap = iou(xyxy(theirs), xyxy(ours))
         for i in np.flatnonzero(overlap.max(1) >= 0.5):
-            gap = (ours[overlap[i].argmax(), 4:14] - theirs[i, 4:14]).reshape(5, 2)
+            gap = landmarks(ours)[overlap[i].argmax()] - landmarks(theirs)[i]
             gaps.append(np.hypot(*gap.T) / theirs[i, 2])
     if not gaps:
         return {"n": 0}

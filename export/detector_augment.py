@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import IterableDataset
 
-from export.detector_data import FACE, IGNORE, Array, Scene
+from export.detector_data import FACE, IGNORE, Scene
+from export.engines import Array
 
 Image = npt.NDArray[np.uint8]
 SMALLEST = 6.0  # faces under this many pixels in the crop are ignored: half a cell of the finest map

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-Array = npt.NDArray[np.float32]
+from export.engines import Array, iou, landmarks, open_engine, xyxy
+
 FACE, IGNORE = 1, 0
 TEACHER_SURE, TEACHER_DOUBTFUL = 0.75, 0.3
 
@@ -52,28 +53,6 @@ def name(file: Path) -> str:
     return f"{file.parent.name}/{file.name}"
 
 
-def _teacher(model: Path) -> cv2.FaceDetectorYN:
-    return cv2.FaceDetectorYN.create(str(model), "", (320, 320), TEACHER_DOUBTFUL, 0.3, 5000)
-
-
-def _see(teacher: cv2.FaceDetectorYN, image: npt.NDArray[np.uint8]) -> tuple[Array, Array, Array]:
-    """Boxes xyxy (n, 4), landmarks (n, 5, 2), scores (n,) of the teacher."""
-    teacher.setInputSize((image.shape[1], image.shape[0]))
-    found = teacher.detect(image)[1]
-    rows: Array = np.zeros((0, 15), np.float32) if found is None else np.asarray(found, np.float32)
-    boxes = np.c_[rows[:, :2], rows[:, :2] + rows[:, 2:4]]
-    return boxes.astype(np.float32), rows[:, 4:14].reshape(-1, 5, 2), rows[:, 14]
-
-
-def iou(a: Array, b: Array) -> Array:
-    """IoU of every pair: (n, 4) and (m, 4) xyxy -> (n, m)."""
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    inter = np.clip(high - low, 0, None).prod(2)
-    area_a, area_b = (a[:, 2:] - a[:, :2]).prod(1), (b[:, 2:] - b[:, :2]).prod(1)
-    union = area_a[:, None] + area_b[None] - inter
-    return np.asarray(inter / np.maximum(union, 1e-6), np.float32)
-
-
 def read_coco(coco: Path, images: Path, teacher: Path) -> list[Scene]:
     """Scenes of a COCO file. `iscrowd` annotations become IGNORE; landmarks come from the teacher at IoU 0.45."""
     data = json.loads(coco.read_text(encoding="utf-8"))
@@ -81,7 +60,7 @@ def read_coco(coco: Path, images: Path, teacher: Path) -> list[Scene]:
     by_image: dict[int, list[dict[str, Any]]] = {i["id"]: [] for i in data["images"]}
     for annotation in data["annotations"]:
         by_image[annotation["image_id"]].append(annotation)
-    net, scenes = _teacher(teacher), []
+    net, scenes = open_engine(teacher, score=TEACHER_DOUBTFUL), []
     for entry in track(data["images"], description=coco.name, transient=True):
         file = images / entry["file_name"]
         jpeg = np.fromfile(file, np.uint8)
@@ -91,20 +70,20 @@ def read_coco(coco: Path, images: Path, teacher: Path) -> list[Scene]:
         boxes = np.c_[xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]
         kinds = np.array([IGNORE if n.get("iscrowd") else FACE for n in notes], np.int64)
         bare = np.array([names[n["category_id"]] == "no_mask" for n in notes], bool)
-        landmarks = np.full((len(notes), 5, 2), np.nan, np.float32)
-        seen, points, _ = _see(net, image)
-        if len(seen) and len(boxes):
-            overlap = iou(boxes, seen)
+        points = np.full((len(notes), 5, 2), np.nan, np.float32)
+        rows = net(image)
+        if len(rows) and len(boxes):
+            overlap = iou(boxes, xyxy(rows))
             best = overlap.argmax(1)
             close = (overlap.max(1) > 0.45) & (kinds == FACE)
-            landmarks[close] = points[best[close]]
-        scenes.append(Scene(name(file), jpeg, boxes, kinds, landmarks, bare))
+            points[close] = landmarks(rows)[best[close]]
+        scenes.append(Scene(name(file), jpeg, boxes, kinds, points, bare))
     return scenes
 
 
 def read_photos(folder: Path, bare: bool, teacher: Path) -> list[Scene]:
     """Photos of one label: the teacher's sure boxes are faces, its doubtful ones ignored; none sure: left out."""
-    net, scenes = _teacher(teacher), []
+    net, scenes = open_engine(teacher, score=TEACHER_DOUBTFUL), []
     for path in track(sorted(folder.iterdir()), description=f"photos {folder.name}", transient=True):
         jpeg = np.fromfile(path, np.uint8)
         image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
@@ -113,12 +92,12 @@ def read_photos(folder: Path, bare: bool, teacher: Path) -> list[Scene]:
         # A face that fills a photo is beyond the teacher; a wide border brings it back into view.
         pad = max(image.shape[:2]) // 4
         wide = np.asarray(cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT), np.uint8)
-        boxes, points, scores = _see(net, wide)
-        if not (scores > TEACHER_SURE).any():
+        rows = net(wide)
+        sure = rows[:, 14] > TEACHER_SURE
+        if not sure.any():
             continue
-        boxes, points = boxes - pad, points - pad
-        kinds = np.where(scores > TEACHER_SURE, FACE, IGNORE).astype(np.int64)
-        scenes.append(Scene(name(path), jpeg, boxes, kinds, points, np.full(len(boxes), bare)))
+        kinds = np.where(sure, FACE, IGNORE).astype(np.int64)
+        scenes.append(Scene(name(path), jpeg, xyxy(rows) - pad, kinds, landmarks(rows) - pad, np.full(len(rows), bare)))
     return scenes
 
 

@@ -19,8 +19,9 @@ from rich.progress import track
 
 from edge_app.detector import Engine
 from edge_app.models import models_dir
-from export.detector_data import FACE, IGNORE, Array, Scene, iou
-from export.evaluate_detector import REFERENCE, SMALLEST, at_long_side, inside, matches, xyxy
+from export.detector_data import FACE, IGNORE, Scene
+from export.engines import Array, iou, xyxy
+from export.evaluate_detector import REFERENCE, SMALLEST, at_long_side, inside, matches
 
 SIZES = (320, 640)  # long sides that the runtime uses
 SURE = 0.5  # a false positive above this score, or a labelled face below it, is an error

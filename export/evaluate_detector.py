@@ -13,20 +13,16 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-import onnx
-import onnxruntime as ort
 
-from edge_app.detector import ENGINES, Engine, OnnxRuntimeEngine
+from edge_app.detector import Engine
 from edge_app.errors import UsageError
-from edge_app.models import Model
-from export.detector_data import Array, iou
+from export.engines import LOWEST_SCORE, Array, iou, xyxy
 
 RATES = (0.02, 0.05, 0.1)  # false positives an image
 LABELS = ("mask", "no_mask", "incorrect_mask")
 SMALLEST, SMALL, LARGE, REFERENCE = 16.0, 24.0, 48.0, 640.0  # pixels, at that long side
 SIZES = {"SML": "", "S": " 16-24 px", "SM": " 16-48 px", "L": " 48 px up"}
 FILLING = 0.8  # of the frame's side, in `close_up`
-LOWEST_SCORE = 0.02
 
 
 @dataclass(slots=True)
@@ -130,11 +126,6 @@ def at_long_side(image: npt.NDArray[np.uint8], long_side: int) -> tuple[npt.NDAr
     return np.asarray(small, np.uint8), scale
 
 
-def xyxy(rows: Array) -> Array:
-    """Boxes (n, 4) of an engine's rows, whose first columns are x, y, width, height."""
-    return np.asarray(np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]]), np.float32)
-
-
 def matches(detections: Array, boxes: Array) -> npt.NDArray[np.bool_]:
     """bool (n, m): which detections count for which boxes."""
     overlap = iou(detections, boxes)
@@ -206,38 +197,6 @@ def close_up(engine: Engine, pictures: list[Picture], long_side: int, threshold:
             found = matches(xyxy(rows), target)
             hits.setdefault(label, []).append(bool(found.any()))
     return {label: {"recall": round(float(np.mean(h)), 4), "n": len(h)} for label, h in sorted(hits.items())}
-
-
-def open_engine(model: Path, kind: str = "opencv", threads: int = 1) -> Engine:
-    """An engine at the lowest useful score, from a model folder or a bare ONNX file of the same contract."""
-    if model.is_dir():
-        return ENGINES[kind](Model(model), LOWEST_SCORE, 0.3, threads)
-    return BareFile(model, threads) if kind == "opencv" else bare_session(model, threads)
-
-
-class BareFile:
-    """A peer's ONNX file of the same contract, without a manifest, run by OpenCV."""
-
-    def __init__(self, path: Path, threads: int) -> None:
-        cv2.setNumThreads(threads)
-        self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), LOWEST_SCORE, 0.3, 5000)
-
-    def __call__(self, image: Any) -> Array:
-        self._net.setInputSize((image.shape[1], image.shape[0]))
-        rows = self._net.detect(image)[1]
-        return np.zeros((0, 15), np.float32) if rows is None else np.asarray(rows, np.float32)
-
-
-def bare_session(path: Path, threads: int) -> Engine:
-    """The same file under ONNX Runtime, which holds a network to the sizes it declares: those are set free."""
-    network = onnx.load(path)
-    for value in (*network.graph.input, *network.graph.output):
-        for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
-            if axis:
-                dimension.dim_param = f"{value.name}_{axis}"
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 3
-    return OnnxRuntimeEngine(ort.InferenceSession(network.SerializeToString(), options), LOWEST_SCORE, 0.3)
 
 
 def plot(results: dict[str, Result], png: Path) -> None:

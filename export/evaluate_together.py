@@ -12,8 +12,8 @@ from edge_app.detector import Engine
 from edge_app.faces import crop_faces
 from edge_app.image import face_label
 from edge_app.settings import ClassifierSettings, VerdictSettings
-from export.detector_data import iou
-from export.evaluate_detector import Picture, at_long_side, load, matches, xyxy
+from export.engines import iou, xyxy
+from export.evaluate_detector import Picture, at_long_side, load, matches
 
 SMALLEST = 24.0  # pixels of the picture
 

@@ -10,6 +10,7 @@ from edge_app.models import models_dir
 from export import classifier, classifier_plots, evaluate_classifier, evaluate_detector
 from export.classifier_data import Faces
 from export.detector_net import OUTPUTS
+from export.engines import open_engine
 from export.manifest import save_manifest, step, write_manifest
 from export.quantize import calibration_crops, quantize
 from export.to_onnx import export_classifier, export_detector
@@ -26,10 +27,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
     data = shared_data() / "scenes"
     worst = export_detector(run / "checkpoint.pt", folder / "model.onnx")
     pictures = evaluate_detector.read(data / "val.json", data / "images")
-    results = {
-        size: evaluate_detector.evaluate(evaluate_detector.open_engine(folder / "model.onnx"), pictures, size)
-        for size in SIZES
-    }
+    results = {size: evaluate_detector.evaluate(open_engine(folder / "model.onnx"), pictures, size) for size in SIZES}
     (folder / "plots").mkdir(exist_ok=True)
     evaluate_detector.plot({f"{size} px": r for size, r in results.items()}, folder / "plots" / "recall.png")
     Curve(run / "curve.csv").plot(folder / "plots" / "training.png")

@@ -16,7 +16,8 @@ if reason := missing("torch", "sklearn", "matplotlib"):
 from edge_app.detector import score_threshold
 from edge_app.models import Model
 from export.__main__ import main
-from export.evaluate_detector import close_up, open_engine, read
+from export.engines import open_engine
+from export.evaluate_detector import close_up, read
 
 FACE = [165, 45, 120, 160]  # x, y, width, height of the astronaut's
 

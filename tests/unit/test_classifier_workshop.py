@@ -82,7 +82,7 @@ def _step(net: MaskNet, optimizer: torch.optim.Optimizer, x: torch.Tensor, targe
 def test_a_checkpoint_goes_on_with_the_same_next_step(tmp_path: Path) -> None:
     torch.manual_seed(1)
     x, target = torch.randn(4, 3, 64, 64), torch.tensor([0, 1, 0, 1])
-    net = MaskNet(4, (1, 1))
+    net = MaskNet(4, 1)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
     _step(net, optimizer, x, target)
     save_checkpoint(tmp_path / "run" / "checkpoint.pt", {"net": net.state_dict(), "optimizer": optimizer.state_dict()})
@@ -90,7 +90,7 @@ def test_a_checkpoint_goes_on_with_the_same_next_step(tmp_path: Path) -> None:
 
     state = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
     assert state is not None
-    other = MaskNet(4, (1, 1))
+    other = MaskNet(4, 1)
     other.load_state_dict(state["net"])
     again = torch.optim.AdamW(other.parameters(), lr=1e-2)
     again.load_state_dict(state["optimizer"])

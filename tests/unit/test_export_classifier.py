@@ -28,7 +28,6 @@ from export.classifier_data import (
     Finder,
     coco_faces,
     cut_region,
-    overlaps,
     store_faces,
 )
 from export.classifier_wear import draw_chin_mask, draw_mask
@@ -64,10 +63,6 @@ class TestRegion:
         assert (kept.points - kept.box[:2]) / scale == pytest.approx(points - box[:2], abs=1)
         spot = kept.points[2].round().astype(int)
         assert np.abs(kept.region[spot[1], spot[0]].astype(int) - astronaut[188, 180]).max() < 40
-
-    def test_overlaps(self) -> None:
-        others = np.array([(0, 0, 10, 10), (5, 0, 15, 10), (20, 20, 30, 30)], np.float32)
-        assert overlaps(others[0], others) == pytest.approx([1, 1 / 3, 0], abs=1e-6)
 
 
 class TestStore:

@@ -12,9 +12,10 @@ import torch
 
 from export.detector import collate
 from export.detector_augment import Batches, Sample, clip, draw_mask, mosaic, place, wear
-from export.detector_data import FACE, IGNORE, Scene, iou
+from export.detector_data import FACE, IGNORE, Scene
 from export.detector_loss import assign, ciou, decode, grid, loss, pair_iou
 from export.detector_net import OUTPUTS, FaceNet, YuNetContract
+from export.engines import iou
 
 SIZE = 128
 CELLS = grid((SIZE, SIZE), torch.device("cpu"))

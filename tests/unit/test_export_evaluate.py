@@ -18,8 +18,9 @@ if reason := missing("sklearn", "matplotlib"):
 from edge_app.errors import UsageError
 from edge_app.faces import crop_face
 from export import classifier_plots, evaluate_classifier, evaluate_detector
+from export.engines import LOWEST_SCORE
 from export.evaluate_classifier import Crops, bounds, expected_calibration_error, fit_temperature, report
-from export.evaluate_detector import LOWEST_SCORE, Picture, Result, evaluate, inside, matches
+from export.evaluate_detector import Picture, Result, evaluate, inside, matches
 
 Rows = npt.NDArray[np.float32]
 

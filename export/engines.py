@@ -1,0 +1,57 @@
+"""Detectors as the workshop uses them: opened from a model folder or a bare ONNX file, and what their rows mean."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+
+from edge_app.detector import ENGINES, Engine, OnnxRuntimeEngine, OpenCvEngine
+from edge_app.models import Model
+
+Array = npt.NDArray[np.float32]
+
+LOWEST_SCORE = 0.02
+OVERLAP = 0.3  # IoU from which the lower of two detections is dropped
+
+
+def open_engine(model: Path, kind: str = "opencv", threads: int = 1, score: float = LOWEST_SCORE) -> Engine:
+    """An engine from a model folder, or from a peer's ONNX file of the same contract without a manifest.
+
+    score: lowest of the detections it gives.
+    """
+    if model.is_dir():
+        return ENGINES[kind](Model(model), score, OVERLAP, threads)
+    if kind == "opencv":
+        return OpenCvEngine(model, score, OVERLAP, threads)
+    cv2.setNumThreads(threads)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    # ONNX Runtime holds a network to the sizes that it declares: set them free.
+    network = onnx.load(model)
+    for value in (*network.graph.input, *network.graph.output):
+        for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
+            if axis:
+                dimension.dim_param = f"{value.name}_{axis}"
+    return OnnxRuntimeEngine(ort.InferenceSession(network.SerializeToString(), options), score, OVERLAP)
+
+
+def xyxy(rows: Array) -> Array:
+    """Boxes (n, 4) of an engine's rows, whose first columns are x, y, width, height."""
+    return np.asarray(np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]]), np.float32)
+
+
+def landmarks(rows: Array) -> Array:
+    """The five points (n, 5, 2) of an engine's rows."""
+    return rows[:, 4:14].reshape(-1, 5, 2)
+
+
+def iou(a: Array, b: Array) -> Array:
+    """IoU of every pair: (n, 4) and (m, 4) xyxy -> (n, m)."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    inter = np.clip(high - low, 0, None).prod(2)
+    area_a, area_b = (a[:, 2:] - a[:, :2]).prod(1), (b[:, 2:] - b[:, :2]).prod(1)
+    union = area_a[:, None] + area_b[None] - inter
+    return np.asarray(inter / np.maximum(union, 1e-6), np.float32)
