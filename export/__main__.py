@@ -96,13 +96,14 @@ def mine_detector(
     folder: Folder = None,
 ) -> None:
     """Find where the face detector errs on its training pictures. Sort the table by the sheets, change its last column
-    where a face is, drop the lines you leave unsorted, and copy it to models/face_detector/hard.csv for a next run."""
+    where a face is, drop the lines you leave unsorted, and add the rest to models/face_detector/hard.csv."""
     from export import detector_mining as mining
     from export.detector import training_scenes
     from export.engines import open_engine
 
     need_data("scenes/train.json")
     scenes = [scene for _, part in training_scenes(out.parent / "scenes.npz") for scene in part]
+    mining.mark(scenes, mining.read(mining.hard_file()))
     places = mining.mine(open_engine(folder or models_dir() / "face_detector", "onnxruntime"), scenes)
     mining.write(out, places)
     mining.sheets(sheets, scenes, places)
@@ -238,17 +239,16 @@ def _evaluate_detector(
         raise UsageError(f"--engine {engine}: expected one of {', '.join(ENGINES)}")
     manifest = Model(folder).manifest
     thresholds = manifest.thresholds
+    files = {folder.name: folder, **{path.stem: path for path in peers}}
+    engines = {name: open_engine(path, engine) for name, path in files.items()}
     pictures = measure.read(data, data.parent / "images")
     out: dict[str, Any] = {"data": str(data), "engine": engine}
     for side in sizes:
-        results = {folder.name: measure.evaluate(open_engine(folder, engine), pictures, side)}
-        for path in peers:
-            results[path.stem] = measure.evaluate(open_engine(path, engine), pictures, side)
+        results = {name: measure.evaluate(each, pictures, side) for name, each in engines.items()}
         out[f"long side {side} px"] = {name: result.report() for name, result in results.items()}
-        for name, path in {folder.name: folder, **{p.stem: p for p in peers}}.items():
-            again = open_engine(path, engine)
+        for name, each in engines.items():
             out[f"long side {side} px"][name][f"faces that fill {measure.FILLING:.0%} of the frame"] = measure.close_up(
-                again, pictures, side, results[name].threshold(0.05)
+                each, pictures, side, results[name].threshold(0.05)
             )
         if f"score@{side}" in thresholds:
             out[f"long side {side} px"][folder.name]["shipped threshold"] = results[folder.name].at(
@@ -258,7 +258,7 @@ def _evaluate_detector(
             plots.mkdir(parents=True, exist_ok=True)
             measure.plot(results, plots / f"recall-{side}.png")
     out["ms, one thread, in turn"] = {
-        kind: compare.race({path.name: open_engine(path, kind) for path in (folder, *peers)}, pictures[0], sizes)
+        kind: compare.race({name: open_engine(path, kind) for name, path in files.items()}, pictures[0], sizes)
         for kind in ENGINES
     }
     first, second = (open_engine(folder, kind) for kind in ENGINES)

@@ -49,9 +49,9 @@ def hard_file() -> Path:
 def mine(engine: Engine, scenes: list[Scene]) -> list[Place]:
     """Errors of an engine (opened at a score below `SURE`) at both `SIZES`, worst first.
 
-    False positives are `NOTHING` until somebody has looked at them.
+    False positives are `NOTHING` until somebody has looked at them. Places that are already `hard` are left out.
     """
-    places = []
+    places: list[Place] = []
     for scene in track(scenes, description="mining", transient=True):
         image = scene.image()
         known = scene.boxes[scene.kinds == FACE]
@@ -70,13 +70,12 @@ def mine(engine: Engine, scenes: list[Scene]) -> list[Place]:
         for i in false[np.argsort(-score[false])]:
             if not kept or iou(boxes[[i]], boxes[kept]).max() < 0.3:  # once, though both sizes see it
                 kept.append(int(i))
-        places += [Place(scene.name, boxes[i], float(score[i]), NOTHING) for i in kept]
-        if not len(known):
-            continue
+        here = [Place(scene.name, boxes[i], float(score[i]), NOTHING) for i in kept]
         hit = np.where(matches(boxes, known), score[:, None], 0.0)
         best = hit.max(0) if len(boxes) else np.zeros(len(known))
         large = (known[:, 2] - known[:, 0]) * reference >= SMALLEST
-        places += [Place(scene.name, known[j], float(best[j]), MISSED) for j in np.flatnonzero(large & (best < SURE))]
+        here += [Place(scene.name, known[j], float(best[j]), MISSED) for j in np.flatnonzero(large & (best < SURE))]
+        places += [p for p in here if not len(scene.hard) or iou(p.box[None], scene.hard).max() < 0.5]
     return sorted(places, key=lambda p: p.score if p.kind == MISSED else 1 - p.score)
 
 

@@ -78,6 +78,12 @@ class TestMine:
         assert [(p.kind, round(p.score, 2)) for p in found] == [(MISSED, 0.0), (NOTHING, 0.8), (MISSED, 0.3)]
         assert found[0].box.tolist() == [400, 300, 440, 340]
 
+    def test_what_has_been_sorted_is_not_told_again(self) -> None:
+        given = scene((400, 300, 440, 340))
+        given.hard = np.array([(300, 100, 340, 150), (400, 300, 440, 340)], np.float32)
+        (place,) = mine(Sees((302, 101, 342, 151, 0.8), (500, 100, 540, 150, 0.8)), [given])
+        assert place.box.tolist() == pytest.approx([500, 100, 540, 150], abs=0.01)
+
     def test_a_picture_without_anything(self) -> None:
         assert mine(Sees(), [scene()]) == []
 
