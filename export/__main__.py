@@ -89,6 +89,24 @@ def train_detector(
     print(train(out, minutes, seed, threads, resume, restart=restart))
 
 
+@app.command("average")
+def average(
+    checkpoints: Annotated[list[Path], typer.Argument(metavar="CHECKPOINT...", help="Of one training, the last last.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Training folder to make, for `release`.")],
+) -> None:
+    """Average the weights of several checkpoints of one training."""
+    from export.training import average_checkpoints, save_checkpoint
+
+    for file in checkpoints:
+        if not file.is_file():
+            raise UsageError(f"{file}: no such file; expected a checkpoint.pt that training wrote")
+    save_checkpoint(out / "checkpoint.pt", average_checkpoints(checkpoints))
+    curve = checkpoints[-1].parent / "curve.csv"
+    if curve.is_file():
+        (out / curve.name).write_bytes(curve.read_bytes())
+    print(out / "checkpoint.pt")
+
+
 @app.command("mine-detector")
 def mine_detector(
     out: Annotated[Path, typer.Option(metavar="CSV", help="Table to make.")],

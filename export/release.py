@@ -33,6 +33,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
     Curve(run / "curve.csv").plot(folder / "plots" / "training.png")
     (folder / "training.csv").write_bytes((run / "curve.csv").read_bytes())
     state = load_checkpoint(run / "checkpoint.pt") or {}
+    parts = " and ".join(map(str, state.get("averaged", [])))
     measured = {f"scenes/val, long side {s} px": _without_time(r.report()) for s, r in results.items()}
     write_manifest(
         folder,
@@ -67,6 +68,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
             ],
             "caution": CAUTION,
             "command": f"python -m export train-detector --minutes {state.get('spent', 0) / 60:.0f} --seed 0",
+            **({"weights": f"mean of those at {parts} minutes (`python -m export average`)"} if parts else {}),
             "steps": state.get("step"),
             "minutes": round(state.get("spent", 0) / 60, 1),
             "limits": [

@@ -75,6 +75,18 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     partial.replace(path)
 
 
+def average_checkpoints(paths: list[Path]) -> dict[str, Any]:
+    """The last checkpoint with the mean of all averaged weights: where each of two runs of one training got better at
+    something else, their mean often keeps both ('Model soups', 2203.05482)."""
+    states = [torch.load(path, map_location="cpu", weights_only=True) for path in paths]
+    mean = {
+        name: torch.stack([s["average"][name] for s in states]).mean(0) if last.dtype.is_floating_point else last
+        for name, last in states[-1]["average"].items()
+    }
+    last_state: dict[str, Any] = states[-1]
+    return last_state | {"average": mean, "averaged": [round(s["spent"] / 60) for s in states]}
+
+
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
     return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
 

@@ -17,7 +17,16 @@ if reason := missing("torch", "matplotlib"):
 import torch
 
 from export import training
-from export.training import Budget, Curve, cosine_rate, follow, load_checkpoint, save_checkpoint, seed_everything
+from export.training import (
+    Budget,
+    Curve,
+    average_checkpoints,
+    cosine_rate,
+    follow,
+    load_checkpoint,
+    save_checkpoint,
+    seed_everything,
+)
 
 
 class TestBudget:
@@ -61,6 +70,21 @@ class TestCosineRate:
     def test_it_only_falls_after_the_warm_up(self) -> None:
         rates = [cosine_rate(1.0, 0.1, f) for f in np.linspace(0.1, 1, 50)]
         assert all(a > b for a, b in itertools.pairwise(rates))
+
+
+def test_averaging_keeps_the_last_run_and_means_the_weights(tmp_path: Path) -> None:
+    for number, minutes in ((1, 10), (3, 25)):
+        net = torch.nn.BatchNorm1d(2)
+        with torch.no_grad():
+            net.weight.fill_(number)
+            net.running_mean.fill_(10 * number)
+            net.num_batches_tracked.fill_(number)
+        save_checkpoint(tmp_path / f"{number}.pt", {"average": net.state_dict(), "spent": minutes * 60, "step": number})
+    mean = average_checkpoints([tmp_path / "1.pt", tmp_path / "3.pt"])
+    assert (mean["step"], mean["spent"], mean["averaged"]) == (3, 1500, [10, 25])
+    assert mean["average"]["weight"].tolist() == [2, 2]
+    assert mean["average"]["running_mean"].tolist() == [20, 20]
+    assert int(mean["average"]["num_batches_tracked"]) == 3
 
 
 def test_follow_moves_weights_and_copies_counters() -> None:
