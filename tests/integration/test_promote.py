@@ -47,10 +47,11 @@ def wrong(astronaut: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def right(models: Path, tmp_path: Path) -> Path:
-    """The released model as a candidate would be: of stage beta."""
+    """The released model as a candidate would be: of stage beta, without a history."""
     folder = tmp_path / "right"
     shutil.copytree(models / "mask_classifier", folder)
-    save_manifest(folder, Model(folder).manifest.model_copy(update={"stage": "beta", "version": "right"}))
+    bare = Model(folder).manifest.model_copy(update={"stage": "beta", "version": "right", "history": []})
+    save_manifest(folder, bare)
     return folder
 
 
