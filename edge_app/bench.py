@@ -22,7 +22,7 @@ from edge_app.classic import ClassicRecipe
 from edge_app.errors import SinkError, SourceError, UsageError
 from edge_app.frames import Frame
 from edge_app.metrics import Metrics
-from edge_app.pipeline import Judge, ahead
+from edge_app.pipeline import Judge, Models, ahead
 from edge_app.settings import DetectorSettings, Settings, SourceSettings
 from edge_app.sources import SourceSpec, open_source, parse_source
 
@@ -132,16 +132,16 @@ def run_bench(settings: Settings, frames: int | None, classic: bool = False) -> 
     # Before the models fill this process: Linux counts what a parent held into its child's peak memory.
     whole = whole_command(settings, decoded) if classic else None
     start = time.perf_counter()
-    Judge(settings)
+    models = Models(settings)
     start_s = time.perf_counter() - start
     metrics, faces, efficiency = Metrics(), 0, []
     rates: dict[str, list[float]] = {"decode": [fps], "sequential": [], "pipeline": []}
     for turn in range(TURNS):
         if turn:
             rates["decode"].append(decode(spec, usual, frames)[2])
-        faces, fps = one_at_a_time(Judge(settings), spec, usual, frames, metrics)
+        faces, fps = one_at_a_time(Judge(settings, models), spec, usual, frames, metrics)
         rates["sequential"].append(fps)
-        count, fps, used = staged(Judge(settings), spec, settings.source, frames)
+        count, fps, used = staged(Judge(settings, models), spec, settings.source, frames)
         rates["pipeline"].append(fps)
         efficiency.append(used)
     report = BenchReport(

@@ -37,7 +37,8 @@ class Outputs:
         self._sinks: list[IsolatedSink] = []
         self._events: JsonlSink | SharedJsonlSink | None = events
         self._window: WindowSink | None = None
-        try:
+        with contextlib.ExitStack() as opened:
+            opened.callback(self.close)  # those that are open, where a later one fails
             if self._events is None and settings.events:
                 self._events = JsonlSink(settings.events)
             if self._events is not None:
@@ -48,9 +49,7 @@ class Outputs:
             if settings.show:
                 self._window = WindowSink()
                 self._sinks.append(IsolatedSink(self._window))
-        except Exception:
-            self.close()
-            raise
+            opened.pop_all()
 
     @property
     def closed_by_user(self) -> bool:

@@ -198,8 +198,9 @@ def evaluate_together(
         threshold = score_threshold(Model(detector).manifest, side)
         rows = {detector.name: together(open_engine(detector), threshold, classifier, pictures, side)}
         for path in peer or []:
-            threshold = measure.evaluate(open_engine(path), pictures, side).threshold(0.05)
-            rows[path.stem] = together(open_engine(path), threshold, classifier, pictures, side)
+            engine = open_engine(path)
+            threshold = measure.evaluate(engine, pictures, side).threshold(0.05)
+            rows[path.stem] = together(engine, threshold, classifier, pictures, side)
         out[f"long side {side} px"] = rows
     show(out)
 

@@ -15,6 +15,7 @@ from sklearn import metrics
 from edge_app.faces import to_network_input
 from export import classifier
 from export.classifier_data import Faces
+from export.engines import open_session
 from export.evaluate_classifier import Crops
 from export.quantize import calibration_crops, quantize
 from export.to_onnx import export_classifier
@@ -66,7 +67,7 @@ def measure(shape: Shape, out: Path, minutes: float, threads: int, faces: Faces,
     net = classifier.load(checkpoint)
     export_classifier(net, out / "model.onnx", shape.size)
     quantize(out / "model.onnx", out / "model.int8.onnx", calibration_crops(faces, size=shape.size))
-    sessions = [_session(out / name) for name in ("model.onnx", "model.int8.onnx")]
+    sessions = [open_session(str(out / name)) for name in ("model.onnx", "model.int8.onnx")]
     inputs = (to_network_input(val.crops[i : i + 64]) for i in range(0, len(val.crops), 64))
     logits = np.concatenate([sessions[1].run(None, {"input": batch})[0] for batch in inputs])
     odds, truth = logits[:, 0] - logits[:, 1], val.labels == "mask"
@@ -95,12 +96,6 @@ def table(variants: list[Variant]) -> str:
         for v in variants
     ]
     return "\n".join(lines)
-
-
-def _session(file: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
 def _race(sessions: list[ort.InferenceSession], size: int, rounds: int = 60) -> list[float]:

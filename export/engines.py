@@ -28,8 +28,6 @@ def open_engine(model: Path, kind: str = "opencv", threads: int = 1, score: floa
     if kind == "opencv":
         return OpenCvEngine(model, score, OVERLAP, threads)
     cv2.setNumThreads(threads)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 3
     # ONNX Runtime holds a network to the sizes that it declares: set them free.
     try:
         network = onnx.load(model)
@@ -39,7 +37,14 @@ def open_engine(model: Path, kind: str = "opencv", threads: int = 1, score: floa
         for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
             if axis:
                 dimension.dim_param = f"{value.name}_{axis}"
-    return OnnxRuntimeEngine(ort.InferenceSession(network.SerializeToString(), options), score, OVERLAP)
+    return OnnxRuntimeEngine(open_session(network.SerializeToString(), threads), score, OVERLAP)
+
+
+def open_session(network: str | bytes, threads: int = 1) -> ort.InferenceSession:
+    """A bare ONNX network, a file's path or its content, on the CPU."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    return ort.InferenceSession(network, options, providers=["CPUExecutionProvider"])
 
 
 def xyxy(rows: Array) -> Array:
