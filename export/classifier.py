@@ -20,6 +20,7 @@ from edge_app.faces import CROP_SIZE, to_network_input
 from export.classifier_augment import vary
 from export.classifier_data import INCORRECT, MASK, NO_MASK, Faces, load_faces
 from export.classifier_more import JoinedFaces, added_faces
+from export.muon import Muon
 from export.training import (
     RESTART,
     Budget,
@@ -37,7 +38,7 @@ LABELS = ["mask", "no_mask"]
 # cost and reach is measured by `python -m export compare-classifiers`, see models/mask_classifier/RUNS.md.
 WIDTH, BLOCKS = 32, 2
 BATCH = 64
-PEAK_RATE = 2e-3  # AdamW; batch normalisation keeps a net this shallow stable
+PEAK_RATE = 2e-3  # batch normalisation keeps a net this shallow stable
 WEIGHT_DECAY = 0.05
 WARMUP = 0.03
 EMA_DECAY = 0.999
@@ -128,7 +129,7 @@ def train(
         width, blocks: of the network; a resumed run keeps those it began with. batch: faces a step.
         size: side of the crops, pixels; the runtime takes `CROP_SIZE`.
         add: COCO files of further training faces, images/ beside each.
-        restart: begin the schedule again at the checkpoint, with `RESTART` of the peak rate, instead of going on in it.
+        restart: begin the schedule again at the checkpoint's averaged net, with `RESTART` of the peak rate.
 
     Raises:
         UsageError: a file in `add` that cannot be used.
@@ -144,14 +145,15 @@ def train(
         width, blocks = state["width"], state["blocks"]
     net = MaskNet(width, blocks).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     average = copy.deepcopy(net)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = Muon(net, PEAK_RATE, WEIGHT_DECAY)
     step, spent, origin = 0, 0.0, 0.0
     if state:
-        net.load_state_dict(state["net"])
+        net.load_state_dict(state["average" if restart else "net"])
         average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
         step, spent = state["step"], state["spent"]
         origin = spent if restart else state.get("origin", 0.0)
+        if not restart:
+            optimizer.load_state_dict(state["optimizer"])
     budget = Budget(minutes, spent, origin)
     peak = PEAK_RATE * (RESTART if origin else 1)
     batches = iter(
@@ -169,7 +171,7 @@ def train(
             with torch.autocast("cpu", torch.bfloat16):
                 logits = net(x.to(memory_format=torch.channels_last))
             loss = F.cross_entropy(logits.float(), target, label_smoothing=SMOOTHING)
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
             optimizer.step()

@@ -21,6 +21,7 @@ from export.detector_data import FACE, Scene, load_sets
 from export.detector_loss import grid, loss
 from export.detector_mining import hard_file, mark, read
 from export.detector_net import FaceNet
+from export.muon import Muon
 from export.training import (
     RESTART,
     Budget,
@@ -34,7 +35,7 @@ from export.training import (
 )
 
 BATCH = 32  # windows of 320 px; fewer of larger ones
-PEAK_RATE = 3e-3  # AdamW on a batch-normalised net this small takes it; no other rate was tried
+PEAK_RATE = 3e-3  # a batch-normalised net this small takes it; no other rate was tried
 WEIGHT_DECAY = 0.03
 WARMUP = 0.02  # share of the budget
 EMA_DECAY = 0.9993  # averages about the last 1,400 steps; the averaged net is the one exported
@@ -84,7 +85,7 @@ def train(
         threads: CPU threads of the training step; one more process prepares batches.
         resume: go on from a checkpoint in `out`; otherwise start anew.
         sets: weights and training scenes; None: all sets of the shared data.
-        restart: begin the schedule again at the checkpoint, with `RESTART` of the peak rate, instead of going on in it.
+        restart: begin the schedule again at the checkpoint's averaged net, with `RESTART` of the peak rate.
     """
     torch.set_num_threads(threads)
     if sets is None:
@@ -95,19 +96,15 @@ def train(
     seed_everything(seed)
     net = FaceNet().to(memory_format=torch.channels_last)
     average = copy.deepcopy(net)
-    # Weight decay on convolution kernels only: on biases and batch-norm it shrinks what has no scale to spare.
-    kernels = [p for p in net.parameters() if p.ndim > 1]
-    others = [p for p in net.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": kernels, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}], lr=PEAK_RATE
-    )
+    optimizer = Muon(net, PEAK_RATE, WEIGHT_DECAY)
     step, spent, origin = 0, 0.0, 0.0
     if state:
-        net.load_state_dict(state["net"])
+        net.load_state_dict(state["average" if restart else "net"])
         average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
         step, spent = state["step"], state["spent"]
         origin = spent if restart else state.get("origin", 0.0)
+        if not restart:
+            optimizer.load_state_dict(state["optimizer"])
     budget = Budget(minutes, spent, origin)
     peak = PEAK_RATE * (RESTART if origin else 1)
     batches, plain = load_batches(sets, seed * 1000 + step), False
@@ -132,7 +129,7 @@ def train(
             raw = torch.cat([m.float().permute(0, 2, 3, 1).flatten(1, 2) for m in maps], 1)  # (B, N, 16)
             parts = loss(raw, grid((images.shape[2], images.shape[3]), raw.device), **batch)
             total = torch.stack(list(parts.values())).sum()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             total.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(net.parameters(), 10.0)
             optimizer.step()

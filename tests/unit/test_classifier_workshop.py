@@ -15,6 +15,7 @@ from export.classifier import MaskNet
 from export.classifier_augment import cut_by_frame, jitter, turn, vary
 from export.classifier_data import INCORRECT, MASK, NO_MASK, Face
 from export.manifest import entry, write_manifest
+from export.muon import Muon
 from export.training import load_checkpoint, save_checkpoint
 
 POINTS = np.array([[38, 50], [62, 50], [50, 62], [40, 75], [60, 75]], np.float32)  # of a face in a 100 px region
@@ -70,7 +71,7 @@ def test_moved_boxes_stay_on_the_face_and_a_cut_keeps_the_mouth() -> None:
 # --- training -------------------------------------------------------------------------------------------------------
 
 
-def _step(net: MaskNet, optimizer: torch.optim.Optimizer, x: torch.Tensor, target: torch.Tensor) -> float:
+def _step(net: MaskNet, optimizer: Muon, x: torch.Tensor, target: torch.Tensor) -> float:
     torch.manual_seed(0)  # dropout
     loss = torch.nn.functional.cross_entropy(net(x), target)
     optimizer.zero_grad()
@@ -82,17 +83,17 @@ def _step(net: MaskNet, optimizer: torch.optim.Optimizer, x: torch.Tensor, targe
 def test_a_checkpoint_goes_on_with_the_same_next_step(tmp_path: Path) -> None:
     torch.manual_seed(1)
     x, target = torch.randn(4, 3, 64, 64), torch.tensor([0, 1, 0, 1])
-    net = MaskNet(4, 1)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    net = MaskNet(4, 1).to(memory_format=torch.channels_last)
+    optimizer = Muon(net, 1e-2, 0.01)
     _step(net, optimizer, x, target)
     save_checkpoint(tmp_path / "run" / "checkpoint.pt", {"net": net.state_dict(), "optimizer": optimizer.state_dict()})
     losses = [_step(net, optimizer, x, target) for _ in range(2)]
 
     state = load_checkpoint(tmp_path / "run" / "checkpoint.pt")
     assert state is not None
-    other = MaskNet(4, 1)
+    other = MaskNet(4, 1).to(memory_format=torch.channels_last)
     other.load_state_dict(state["net"])
-    again = torch.optim.AdamW(other.parameters(), lr=1e-2)
+    again = Muon(other, 1e-2, 0.01)
     again.load_state_dict(state["optimizer"])
     assert [_step(other, again, x, target) for _ in range(2)] == losses
     assert load_checkpoint(tmp_path / "none.pt") is None

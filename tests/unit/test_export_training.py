@@ -17,6 +17,7 @@ if reason := missing("torch", "matplotlib"):
 import torch
 
 from export import training
+from export.muon import Muon
 from export.training import (
     Budget,
     Curve,
@@ -164,3 +165,50 @@ def test_where_the_shared_data_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert training.shared_data() == tmp_path / "data"
     monkeypatch.delenv("EDGE_APP_SHARED")
     assert training.shared_data() == ROOT.parent / "shared" / "data"
+
+
+class TestMuon:
+    RATE, DECAY = 0.01, 0.1
+
+    @staticmethod
+    def net() -> torch.nn.Sequential:
+        torch.manual_seed(0)
+        layers = [torch.nn.Conv2d(8, 16, 3, bias=False), torch.nn.BatchNorm2d(16), torch.nn.Conv2d(16, 4, 1)]
+        return torch.nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+    def test_a_kernel_moves_the_same_way_in_every_direction(self) -> None:
+        net = self.net()
+        optimizer = Muon(net, self.RATE, self.DECAY)
+        before = net[0].weight.detach().clone()
+        optimizer.zero_grad()
+        net(torch.randn(2, 8, 12, 12)).square().mean().backward()
+        gradient = net[0].weight.grad.clone()
+        optimizer.step()
+        moved = (net[0].weight.detach() - before * (1 - self.RATE * self.DECAY)).flatten(1)
+        spread = torch.linalg.svdvals(moved / self.RATE) / (0.2 * 72**0.5)  # AdamW's length, by the larger side
+        assert spread.min() > 0.4
+        assert spread.max() < 1.4
+        assert (moved * gradient.flatten(1)).sum() < 0  # downhill
+
+    def test_what_is_no_kernel_is_adamws_and_does_not_decay(self) -> None:
+        net = self.net()
+        optimizer = Muon(net, self.RATE, self.DECAY)
+        optimizer.zero_grad()
+        (net[1].weight[0] * 3).backward()
+        optimizer.step()
+        assert net[1].weight[0].item() == pytest.approx(1 - self.RATE, abs=1e-4)
+        assert (net[1].weight[1:] == 1).all()
+
+    def test_rates_are_set_through_the_groups(self) -> None:
+        net = self.net()
+        optimizer = Muon(net, self.RATE, self.DECAY)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
+        before = [p.detach().clone() for p in net.parameters()]
+        net(torch.randn(2, 8, 12, 12)).sum().backward()
+        optimizer.step()
+        assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+
+    def test_kernels_whose_channels_do_not_lie_last_are_refused(self) -> None:
+        with pytest.raises(RuntimeError, match="view"):
+            Muon(torch.nn.Sequential(torch.nn.Conv2d(8, 16, 3)), self.RATE, self.DECAY)
