@@ -224,9 +224,10 @@ class Batches(IterableDataset[list[Sample]]):
     def __iter__(self) -> Iterator[list[Sample]]:
         rng = np.random.default_rng(self.seed)
         while True:
-            # Mostly 320, the size boards use; sometimes larger windows, so that faces of 400 pixels are seen too.
-            size = 320 if rng.random() < 0.8 else 480
-            yield [self.sample(size, rng) for _ in range(round(self.batch * (320 / size) ** 2))]
+            # Mostly 320, the size boards use; the larger ones show faces of up to 576 pixels, and whole pictures as the
+            # runtime sees them at 640.
+            size = int(rng.choice([320, 480, 640], p=[0.75, 0.1, 0.15]))
+            yield [self.sample(size, rng) for _ in range(max(1, round(self.batch * (320 / size) ** 2)))]
 
     def scene(self, rng: np.random.Generator) -> Scene:
         scenes = self.sets[rng.choice(len(self.sets), p=self.weights)][1]

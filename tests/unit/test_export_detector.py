@@ -290,15 +290,15 @@ def test_wear_keeps_the_form() -> None:
 
 def test_batches_hold_about_the_same_number_of_pixels() -> None:
     sets = [(0.9, [scene()]), (0.1, [scene((50, 50, 90, 90))])]
-    stream = iter(Batches(sets, 2, seed=0))
+    stream = iter(Batches(sets, 4, seed=0))
     seen = set()
     for _ in range(40):
         batch = next(stream)
         side = batch[0].image.shape[0]
-        assert len(batch) == round(2 * (320 / side) ** 2)
+        assert len(batch) == round(4 * (320 / side) ** 2)
         assert all(sample.image.shape == (side, side, 3) for sample in batch)
         seen.add(side)
-    assert seen == {320, 480}
+    assert seen == {320, 480, 640}
 
 
 def test_only_mosaics_show_several_scenes() -> None:
