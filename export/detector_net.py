@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 STRIDES = (8, 16, 32)
 INPUT_SCALE = 1 / 128  # pixels 0..255 become 0..2
+TOWER = 32  # channels between a head's features and its 16 answers
 OUTPUTS = [f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in STRIDES]
 
 
@@ -27,8 +28,8 @@ class Head(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.tower = conv(channels, channels)
-        self.out = nn.Conv2d(channels, 16, 1)
+        self.tower = conv(channels, TOWER)
+        self.out = nn.Conv2d(TOWER, 16, 1)
         nn.init.normal_(self.out.weight, std=0.01)
         bias = self.out.bias
         assert bias is not None
