@@ -199,7 +199,7 @@ def evaluate_together(
         rows = {detector.name: together(open_engine(detector), threshold, classifier, pictures, side)}
         for path in peer or []:
             engine = open_engine(path)
-            threshold = measure.evaluate(engine, pictures, side).threshold(0.05)
+            threshold = measure.evaluate(engine, pictures, side).threshold(measure.FALSE_RATE)
             rows[path.stem] = together(engine, threshold, classifier, pictures, side)
         out[f"long side {side} px"] = rows
     show(out)
@@ -262,12 +262,14 @@ def _evaluate_detector(
     engines = {name: open_engine(path, engine) for name, path in files.items()}
     pictures = measure.read(data, data.parent / "images")
     out: dict[str, Any] = {"data": str(data), "engine": engine}
+    times: dict[str, dict[str, Any]] = {kind: {} for kind in ENGINES}
     for side in sizes:
         results = {name: measure.evaluate(each, pictures, side) for name, each in engines.items()}
+        cuts = {name: result.threshold(measure.FALSE_RATE) for name, result in results.items()}
         out[f"long side {side} px"] = {name: result.report() for name, result in results.items()}
         for name, each in engines.items():
             out[f"long side {side} px"][name][f"faces that fill {measure.FILLING:.0%} of the frame"] = measure.close_up(
-                each, pictures, side, results[name].threshold(0.05)
+                each, pictures, side, cuts[name]
             )
         if f"score@{side}" in thresholds:
             out[f"long side {side} px"][folder.name]["shipped threshold"] = results[folder.name].at(
@@ -276,10 +278,10 @@ def _evaluate_detector(
         if plots:
             plots.mkdir(parents=True, exist_ok=True)
             measure.plot(results, plots / f"recall-{side}.png")
-    out["ms, one thread, in turn"] = {
-        kind: compare.race({name: open_engine(path, kind) for name, path in files.items()}, pictures[0], sizes)
-        for kind in ENGINES
-    }
+        for kind, row in times.items():
+            racers = {name: open_engine(path, kind, score=cuts[name]) for name, path in files.items()}
+            row[f"{side}x{side}"] = compare.race(racers, pictures[0], side)
+    out["ms, one thread, in turn, each at its threshold"] = times
     first, second = (open_engine(folder, kind) for kind in ENGINES)
     score = score_threshold(manifest, max(sizes))
     out["engines"] = compare.disagreement(first, second, pictures, max(sizes), score / 2)

@@ -18,7 +18,8 @@ from edge_app.detector import Engine
 from edge_app.errors import UsageError
 from export.engines import LOWEST_SCORE, Array, iou, xyxy
 
-RATES = (0.02, 0.05, 0.1)  # false positives an image
+FALSE_RATE = 0.05  # false positives an image at which detectors are set to run
+RATES = (0.02, FALSE_RATE, 0.1)
 LABELS = ("mask", "no_mask", "incorrect_mask")
 SMALLEST, SMALL, LARGE, REFERENCE = 16.0, 24.0, 48.0, 640.0  # pixels, at that long side
 SIZES = {"SML": "", "S": " 16-24 px", "SM": " 16-48 px", "L": " 48 px up"}

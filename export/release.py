@@ -18,7 +18,6 @@ from export.training import Curve, load_checkpoint, shared_data
 
 CAUTION = "Web images of mixed or no licence, used for training and evaluation only; none is in this project."
 SIZES = (320, 640)  # detector input sizes that are measured
-FALSE_RATE = 0.05  # false positives an image that the detector's threshold is set for
 
 
 def release_detector(run: Path, folder: Path | None = None, version: str = "1") -> dict[str, Any]:
@@ -55,7 +54,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
             for name in OUTPUTS
         ],
         labels=["face"],
-        thresholds={f"score@{s}": round(r.threshold(FALSE_RATE), 3) for s, r in results.items()},
+        thresholds={f"score@{s}": round(r.threshold(evaluate_detector.FALSE_RATE), 3) for s, r in results.items()},
         metrics={"torch against onnxruntime, largest difference": worst, **measured},
         training={
             "purpose": "Finds faces, masked and bare alike; run by cv2.FaceDetectorYN or onnxruntime.",
