@@ -1,8 +1,8 @@
 """`edge-app bench`: what this machine does with a source, stage by stage, all in one run.
 
-Passes over the same frames: decoding alone, one frame at a time, the threaded pipeline and, if asked for, the classic
-recipe. They take turns, and the middle of three figures counts: on a noisy machine ratios mean something, single
-figures less.
+Passes over the same frames: decoding alone, one frame at a time (decoded on all cores, and as the pipeline does), the
+threaded pipeline and, if asked for, the classic recipe. They take turns, and the middle of three figures counts: on a
+noisy machine ratios mean something, single figures less.
 """
 
 import os
@@ -32,7 +32,8 @@ CLASSIC_FRAMES = 60  # the classic recipe is slow, and its time a frame is stead
 
 @dataclass(slots=True)
 class BenchReport:
-    """frames: judged in the threaded pass; faces: mean a frame; fps by pass; stages: name -> median_ms, p95_ms, timed
+    """frames: judged in the threaded pass; faces: mean a frame; fps by pass, decode and sequential with decoders on all
+    cores, same_decoder one frame at a time with the pipeline's own; stages: name -> median_ms, p95_ms, timed
     one frame at a time; cpu_efficiency: CPU seconds used over cores times wall seconds; first_result_s: a whole
     command that judges one frame, interpreter start and end included; peak_mib: peak RSS of this process, which runs
     every pass; headless_mib: that of a process which runs the pipeline alone. None: not measured."""
@@ -43,6 +44,7 @@ class BenchReport:
     faces_per_frame: float
     decode_fps: float
     sequential_fps: float
+    same_decoder_fps: float
     pipeline_fps: float
     cpu_efficiency: float
     start_s: float
@@ -56,6 +58,7 @@ class BenchReport:
         ratios = {
             "pipeline_to_decode": round(self.pipeline_fps / self.decode_fps, 3),
             "pipeline_to_sequential": round(self.pipeline_fps / self.sequential_fps, 3),
+            "pipeline_to_same_decoder": round(self.pipeline_fps / self.same_decoder_fps, 3),
             "pipeline_to_classic": round(self.pipeline_fps / self.classic_fps, 3) if self.classic_fps else None,
         }
         return asdict(self) | ratios
@@ -65,6 +68,7 @@ class BenchReport:
         passes = {
             "decoding alone": self.decode_fps,
             "one frame at a time": self.sequential_fps,
+            "the same, decoding as the pipeline": self.same_decoder_fps,
             "pipeline": self.pipeline_fps,
         }
         return passes | ({"classic recipe": self.classic_fps} if self.classic_fps else {})
@@ -79,6 +83,7 @@ class BenchReport:
             *((name, f"{fps:.1f} fps") for name, fps in self.passes().items()),
             ("pipeline / decoding alone", f"{facts['pipeline_to_decode']:.2f}"),
             ("pipeline / one at a time", f"{facts['pipeline_to_sequential']:.2f}"),
+            ("pipeline / the same, decoding as the pipeline", f"{facts['pipeline_to_same_decoder']:.2f}"),
             ("CPU use of all cores", f"{self.cpu_efficiency:.0%}"),
             ("peak memory of the bench", f"{self.peak_mib:.0f} MiB"),
         ]
@@ -135,12 +140,14 @@ def run_bench(settings: Settings, frames: int | None, classic: bool = False) -> 
     models = Models(settings)
     start_s = time.perf_counter() - start
     metrics, faces, efficiency = Metrics(), 0, []
-    rates: dict[str, list[float]] = {"decode": [fps], "sequential": [], "pipeline": []}
+    rates: dict[str, list[float]] = {"decode": [fps], "sequential": [], "same_decoder": [], "pipeline": []}
     for turn in range(TURNS):
         if turn:
             rates["decode"].append(decode(spec, usual, frames)[2])
         faces, fps = one_at_a_time(Judge(settings, models), spec, usual, frames, metrics)
         rates["sequential"].append(fps)
+        _, fps = one_at_a_time(Judge(settings, models), spec, settings.source, frames, Metrics())
+        rates["same_decoder"].append(fps)
         count, fps, used = staged(Judge(settings, models), spec, settings.source, frames)
         rates["pipeline"].append(fps)
         efficiency.append(used)
@@ -151,6 +158,7 @@ def run_bench(settings: Settings, frames: int | None, classic: bool = False) -> 
         faces_per_frame=round(faces / max(1, decoded), 3),
         decode_fps=round(median(rates["decode"]), 2),
         sequential_fps=round(median(rates["sequential"]), 2),
+        same_decoder_fps=round(median(rates["same_decoder"]), 2),
         pipeline_fps=round(median(rates["pipeline"]), 2),
         cpu_efficiency=round(median(efficiency), 3),
         start_s=round(start_s, 3),

@@ -10,7 +10,7 @@ from edge_app.frames import Frame
 from edge_app.pictures import Picture
 from edge_app.sources import Source, SourceInfo
 
-AHEAD = 4  # frames of a file decoded before they are asked for; a 1080p frame takes 6 MB
+AHEAD = 2  # frames of a file decoded before they are asked for; a 1080p frame takes 6 MB
 POLL_S = 0.2
 
 

@@ -29,6 +29,7 @@ def test_the_figures_of_the_demo_fit_together(models: Path, astronaut: Pixels) -
         assert 0 < stage["median_ms"] <= stage["p95_ms"]
     assert facts["pipeline_to_decode"] == pytest.approx(report.pipeline_fps / report.decode_fps, abs=1e-3)
     assert facts["pipeline_to_sequential"] == pytest.approx(report.pipeline_fps / report.sequential_fps, abs=1e-3)
+    assert facts["pipeline_to_same_decoder"] == pytest.approx(report.pipeline_fps / report.same_decoder_fps, abs=1e-3)
     # One frame at a time cannot be faster than its slowest stage alone.
     assert report.sequential_fps <= 2 * 1e3 / max(stage["median_ms"] for stage in report.stages.values())
     assert 0 < report.cpu_efficiency <= 1.5
