@@ -3,15 +3,12 @@
 python -m export train-classifier --minutes 45 --out runs/classifier
 """
 
-import copy
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 from torchvision.models.resnet import BasicBlock, conv1x1
@@ -20,31 +17,17 @@ from edge_app.faces import CROP_SIZE, to_network_input
 from export.classifier_augment import vary
 from export.classifier_data import INCORRECT, MASK, NO_MASK, Faces, load_faces
 from export.classifier_more import JoinedFaces, added_faces
-from export.muon import Muon
-from export.training import (
-    RESTART,
-    Budget,
-    Curve,
-    cosine_rate,
-    follow,
-    load_checkpoint,
-    save_checkpoint,
-    seed_everything,
-    shared_data,
-)
+from export.run import Recipe, Run
+from export.training import load_checkpoint, seed_everything, shared_data
 
 LABELS = ["mask", "no_mask"]
 # The widest that sees every training face some twenty times in three quarters of an hour on one core; what other shapes
 # cost and reach is measured by `python -m export compare-classifiers`, see models/mask_classifier/RUNS.md.
 WIDTH, BLOCKS = 32, 2
 BATCH = 64
-PEAK_RATE = 2e-3  # batch normalisation keeps a net this shallow stable
-WEIGHT_DECAY = 0.05
-WARMUP = 0.03
-EMA_DECAY = 0.999
+RECIPE = Recipe(rate=2e-3, decay=0.05, warmup=0.03, average=0.999, longest=5.0)
 SMOOTHING = 0.02  # labels of web photos are not all true; it also keeps the logits where a temperature can mend them
 SHARES = {MASK: 0.46, NO_MASK: 0.42, INCORRECT: 0.12}  # of a batch, before masks are drawn on some bare faces
-CHECKPOINT_S = 120
 
 
 class MaskNet(nn.Module):
@@ -138,60 +121,26 @@ def train(
     more = [added_faces(coco, out) for coco in add]  # first: it may be refused
     faces = faces or load_faces(shared_data(), out / "faces")
     faces = JoinedFaces([faces, *more]) if more else faces
-    path, curve = out / "checkpoint.pt", Curve(out / "curve.csv")
-    state = load_checkpoint(path) if resume else None
-    seed_everything(seed)
+    state = load_checkpoint(out / "checkpoint.pt") if resume else None
     if state:
         width, blocks = state["width"], state["blocks"]
+    seed_everything(seed)
     net = MaskNet(width, blocks).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
-    average = copy.deepcopy(net)
-    optimizer = Muon(net, PEAK_RATE, WEIGHT_DECAY)
-    step, spent, origin = 0, 0.0, 0.0
-    if state:
-        net.load_state_dict(state["average" if restart else "net"])
-        average.load_state_dict(state["average"])
-        step, spent = state["step"], state["spent"]
-        origin = spent if restart else state.get("origin", 0.0)
-        if not restart:
-            optimizer.load_state_dict(state["optimizer"])
-    budget = Budget(minutes, spent, origin)
-    peak = PEAK_RATE * (RESTART if origin else 1)
-    batches = iter(
-        DataLoader(Batches(faces, batch, seed * 100_000 + step, size), None, num_workers=1, prefetch_factor=4)
-    )
-    loss_sum, right, since, saved = 0.0, 0.0, 0, time.monotonic()
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        bar = progress.add_task("training", total=budget.seconds, completed=int(budget.spent), text="")
-        while budget.fraction < 1:
-            x, target = next(batches)
-            for group in optimizer.param_groups:
-                group["lr"] = cosine_rate(peak, WARMUP, budget.fraction)
-            # bfloat16 convolutions train 2 to 3 times faster than float32 on CPUs that have them.
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = net(x.to(memory_format=torch.channels_last))
-            loss = F.cross_entropy(logits.float(), target, label_smoothing=SMOOTHING)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-            optimizer.step()
-            follow(average, net, min(EMA_DECAY, (1 + step) / (20 + step)))
-            step, since = step + 1, since + 1
-            loss_sum += float(loss.detach())
-            right += float((logits.argmax(1) == target).float().mean())
-            progress.update(bar, completed=budget.spent, text=f"step {step} loss {float(loss.detach()):.3f}")
-            if time.monotonic() - saved > CHECKPOINT_S or budget.fraction >= 1:
-                curve.add(minutes=budget.spent / 60, step=step, loss=loss_sum / since, accuracy=right / since)
-                curve.plot(out / "curve.png")
-                save_checkpoint(
-                    path,
-                    {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-                     "step": step, "spent": budget.spent, "origin": origin, "width": width,
-                     "blocks": blocks, "seed": seed, "minutes": minutes,
-                     "added": [(coco.name, len(part)) for coco, part in zip(add, more, strict=True)]},
-                )  # fmt: skip
-                loss_sum, right, since, saved = 0.0, 0.0, 0, time.monotonic()
-    return path
+    facts = {
+        "width": width, "blocks": blocks, "seed": seed, "minutes": minutes,
+        "added": [(coco.name, len(part)) for coco, part in zip(add, more, strict=True)],
+    }  # fmt: skip
+    run = Run(out, net, RECIPE, minutes, state, restart, facts)
+    source = Batches(faces, batch, seed * 100_000 + run.step, size)
+    batches = iter(DataLoader(source, None, num_workers=1, prefetch_factor=4))
+    for _ in run:
+        x, target = next(batches)
+        # bfloat16 convolutions train 2 to 3 times faster than float32 on CPUs that have them.
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = net(x.to(memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits.float(), target, label_smoothing=SMOOTHING)
+        run.learn({"loss": loss}, accuracy=float((logits.argmax(1) == target).float().mean()))
+    return run.path
 
 
 def load(checkpoint: Path) -> MaskNet:

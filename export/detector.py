@@ -3,16 +3,13 @@
 python -m export train-detector --minutes 90 --out runs/detector
 """
 
-import copy
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -21,25 +18,13 @@ from export.detector_data import FACE, Scene, load_sets
 from export.detector_loss import grid, loss
 from export.detector_mining import hard_file, mark, read
 from export.detector_net import FaceNet
-from export.muon import Muon
-from export.training import (
-    RESTART,
-    Budget,
-    Curve,
-    cosine_rate,
-    follow,
-    load_checkpoint,
-    save_checkpoint,
-    seed_everything,
-    shared_data,
-)
+from export.run import Recipe, Run
+from export.training import load_checkpoint, seed_everything, shared_data
 
 BATCH = 32  # windows of 320 px; fewer of larger ones
-PEAK_RATE = 3e-3  # a batch-normalised net this small takes it; no other rate was tried
-WEIGHT_DECAY = 0.03
-WARMUP = 0.02  # share of the budget
-EMA_DECAY = 0.9993  # averages about the last 1,400 steps; the averaged net is the one exported
-CHECKPOINT_S = 120
+# A batch-normalised net this small takes so high a rate; no other was tried. The averaged weights are those of about
+# the last 1,400 steps.
+RECIPE = Recipe(rate=3e-3, decay=0.03, warmup=0.02, average=0.9993, longest=10.0)
 # The last share of a run sees no mosaics, only pictures as cameras give them, as in 'YOLOX' (2107.08430).
 PLAIN = 0.15
 COMPILE_MINUTES = 10.0  # a compiled step is about 1.4 times as fast; compiling takes a minute for each window size
@@ -91,62 +76,22 @@ def train(
     if sets is None:
         sets = training_scenes(out / "scenes.npz")
         mark([scene for _, scenes in sets for scene in scenes], read(hard_file()))
-    path, curve = out / "checkpoint.pt", Curve(out / "curve.csv")
-    state = load_checkpoint(path) if resume else None
     seed_everything(seed)
     net = FaceNet().to(memory_format=torch.channels_last)
-    average = copy.deepcopy(net)
-    optimizer = Muon(net, PEAK_RATE, WEIGHT_DECAY)
-    step, spent, origin = 0, 0.0, 0.0
-    if state:
-        net.load_state_dict(state["average" if restart else "net"])
-        average.load_state_dict(state["average"])
-        step, spent = state["step"], state["spent"]
-        origin = spent if restart else state.get("origin", 0.0)
-        if not restart:
-            optimizer.load_state_dict(state["optimizer"])
-    budget = Budget(minutes, spent, origin)
-    peak = PEAK_RATE * (RESTART if origin else 1)
-    batches, plain = load_batches(sets, seed * 1000 + step), False
+    state = load_checkpoint(out / "checkpoint.pt") if resume else None
+    run = Run(out, net, RECIPE, minutes, state, restart)
+    batches, plain = load_batches(sets, seed * 1000 + run.step), False
     forward: Callable[[Tensor], list[Tensor]] = net
-    if minutes - spent / 60 >= COMPILE_MINUTES and shutil.which("g++"):
+    if minutes - run.budget.spent / 60 >= COMPILE_MINUTES and shutil.which("g++"):
         forward = torch.compile(net, dynamic=False)
-    sums: dict[str, float] = {}
-    since, saved, seen = 0, time.monotonic(), 0
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        bar = progress.add_task("training", total=budget.seconds, completed=int(budget.spent), text="")
-        while budget.fraction < 1:
-            if not plain and budget.fraction > 1 - PLAIN:
-                batches, plain = load_batches(sets, seed * 1000 + step + 1, mosaics=0.0), True
-            batch = next(batches)
-            for group in optimizer.param_groups:
-                group["lr"] = cosine_rate(peak, WARMUP, budget.fraction)
-            images = batch.pop("images").float().to(memory_format=torch.channels_last)
-            # bfloat16 convolutions train 2.7 times faster than float32 on CPUs that have them; the loss stays float32.
-            with torch.autocast("cpu", torch.bfloat16):
-                maps = forward(images)
-            raw = torch.cat([m.float().permute(0, 2, 3, 1).flatten(1, 2) for m in maps], 1)  # (B, N, 16)
-            parts = loss(raw, grid((images.shape[2], images.shape[3]), raw.device), **batch)
-            total = torch.stack(list(parts.values())).sum()
-            optimizer.zero_grad()
-            total.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 10.0)
-            optimizer.step()
-            follow(average, net, min(EMA_DECAY, (1 + step) / (20 + step)))
-            step, since, seen = step + 1, since + 1, seen + len(images)
-            for name, value in parts.items():
-                sums[name] = sums.get(name, 0.0) + float(value.detach())
-            progress.update(
-                bar, completed=budget.spent, text=f"step {step} loss {float(total.detach()):.2f} images {seen}"
-            )
-            if time.monotonic() - saved > CHECKPOINT_S or budget.fraction >= 1:
-                curve.add(minutes=budget.spent / 60, step=step, **{k: v / since for k, v in sums.items()})
-                curve.plot(out / "curve.png")
-                save_checkpoint(
-                    path,
-                    {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(),
-                     "step": step, "spent": budget.spent, "origin": origin},
-                )  # fmt: skip
-                sums, since, saved = {}, 0, time.monotonic()
-    return path
+    for fraction in run:
+        if not plain and fraction > 1 - PLAIN:
+            batches, plain = load_batches(sets, seed * 1000 + run.step + 1, mosaics=0.0), True
+        batch = next(batches)
+        images = batch.pop("images").float().to(memory_format=torch.channels_last)
+        # bfloat16 convolutions train 2.7 times faster than float32 on CPUs that have them; the loss stays float32.
+        with torch.autocast("cpu", torch.bfloat16):
+            maps = forward(images)
+        raw = torch.cat([m.float().permute(0, 2, 3, 1).flatten(1, 2) for m in maps], 1)  # (B, N, 16)
+        run.learn(loss(raw, grid((images.shape[2], images.shape[3]), raw.device), **batch))
+    return run.path

@@ -43,10 +43,8 @@ class Budget:
     @property
     def fraction(self) -> float:
         """Share of the schedule's time used, 0..1; learning rates go by it."""
-        return min(1.0, (self.spent - self.origin) / max(1e-9, self.seconds - self.origin))
-
-
-RESTART = 0.35  # of the peak rate, for a schedule begun again on a trained net, as in 'SGDR' (1608.03983)
+        allowed = self.seconds - self.origin
+        return min(1.0, (self.spent - self.origin) / allowed) if allowed > 0 else 1.0
 
 
 def cosine_rate(peak: float, warmup: float, fraction: float) -> float:

@@ -18,6 +18,7 @@ import torch
 
 from export import training
 from export.muon import Muon
+from export.run import RESTART, Recipe, Run
 from export.training import (
     Budget,
     Curve,
@@ -212,3 +213,55 @@ class TestMuon:
     def test_kernels_whose_channels_do_not_lie_last_are_refused(self) -> None:
         with pytest.raises(RuntimeError, match="view"):
             Muon(torch.nn.Sequential(torch.nn.Conv2d(8, 16, 3)), self.RATE, self.DECAY)
+
+
+class TestRun:
+    RECIPE = Recipe(rate=0.1, decay=0.0, warmup=0.01, average=0.9, longest=1.0)
+
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        now = [100.0]
+        monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        return now
+
+    def run(self, out: Path, minutes: float, clock: list[float], restart: bool = False) -> Run:
+        """Three steps a minute."""
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8)).to(
+            memory_format=torch.channels_last
+        )
+        run = Run(out, net, self.RECIPE, minutes, load_checkpoint(out / "checkpoint.pt"), restart, {"width": 8})
+        for _ in run:
+            clock[0] += 20
+            run.learn({"a": net(torch.ones(1, 3, 8, 8)).mean(), "b": torch.zeros(())}, right=0.5)
+        return run
+
+    def test_it_ends_with_its_budget_and_leaves_a_checkpoint(self, tmp_path: Path, clock: list[float]) -> None:
+        run = self.run(tmp_path, 2, clock)
+        state = load_checkpoint(run.path)
+        assert state is not None
+        assert (state["step"], state["spent"], state["origin"], state["width"]) == (6, 120, 0, 8)
+        rows = Curve(tmp_path / "curve.csv").rows()
+        assert [(r["minutes"], r["step"], r["b"], r["right"]) for r in rows] == [("2", "6", "0", "0.5")]
+        assert not torch.equal(state["net"]["0.weight"], state["average"]["0.weight"])
+
+    def test_it_goes_on_in_its_schedule(self, tmp_path: Path, clock: list[float]) -> None:
+        self.run(tmp_path, 2, clock)
+        run = self.run(tmp_path, 3, clock)
+        assert (run.step, run.budget.spent, run.budget.origin, run.peak) == (9, 180, 0, self.RECIPE.rate)
+        assert run.optimizer.adam.state_dict()["state"][0]["step"] == 9
+
+    def test_it_begins_its_schedule_again_at_the_averaged_net(self, tmp_path: Path, clock: list[float]) -> None:
+        before = load_checkpoint(self.run(tmp_path, 2, clock).path)
+        assert before is not None
+        net = self.run(tmp_path, 2, clock, restart=True).net  # nothing of the budget is left: no step
+        assert torch.equal(net.state_dict()["0.weight"], before["average"]["0.weight"])
+        run = self.run(tmp_path, 3, clock, restart=True)
+        assert (run.step, run.budget.origin, run.peak) == (9, 120, self.RECIPE.rate * RESTART)
+        assert run.optimizer.adam.state_dict()["state"][0]["step"] == 3
+
+    def test_a_budget_that_is_spent_changes_nothing(self, tmp_path: Path, clock: list[float]) -> None:
+        path = self.run(tmp_path, 2, clock).path
+        before = path.read_bytes()
+        self.run(tmp_path, 1, clock)
+        assert path.read_bytes() == before
+        assert len(Curve(tmp_path / "curve.csv").rows()) == 1
