@@ -3,12 +3,11 @@
 python -m export compare-classifiers --minutes 8 --out runs/variants
 """
 
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import torch
 from sklearn import metrics
 
@@ -18,6 +17,7 @@ from export.classifier_data import Faces
 from export.engines import open_session
 from export.evaluate_classifier import Crops
 from export.quantize import calibration_crops, quantize
+from export.timing import in_turn
 from export.to_onnx import export_classifier
 
 
@@ -67,17 +67,18 @@ def measure(shape: Shape, out: Path, minutes: float, threads: int, faces: Faces,
     net = classifier.load(checkpoint)
     export_classifier(net, out / "model.onnx", shape.size)
     quantize(out / "model.onnx", out / "model.int8.onnx", calibration_crops(faces, size=shape.size))
-    sessions = [open_session(str(out / name)) for name in ("model.onnx", "model.int8.onnx")]
+    sessions = {"fp32": open_session(str(out / "model.onnx")), "int8": open_session(str(out / "model.int8.onnx"))}
     inputs = (to_network_input(val.crops[i : i + 64]) for i in range(0, len(val.crops), 64))
-    logits = np.concatenate([sessions[1].run(None, {"input": batch})[0] for batch in inputs])
+    logits = np.concatenate([sessions["int8"].run(None, {"input": batch})[0] for batch in inputs])
     odds, truth = logits[:, 0] - logits[:, 1], val.labels == "mask"
-    fp32_ms, int8_ms = _race(sessions, shape.size)
+    face = np.zeros((1, 3, shape.size, shape.size), np.float32)
+    times = in_turn({name: partial(s.run, None, {"input": face}) for name, s in sessions.items()}, rounds=100)
     return Variant(
         shape,
         round(sum(p.numel() for p in net.parameters()) / 1e6, 2),
         int(torch.load(checkpoint, weights_only=True)["step"]),
-        fp32_ms,
-        int8_ms,
+        times["fp32"],
+        times["int8"],
         round(float(metrics.roc_auc_score(truth, odds)), 4),
         round(float(((odds > 0) == truth).mean()), 4),
         round(float(metrics.f1_score(~truth, odds <= 0)), 4),
@@ -96,15 +97,3 @@ def table(variants: list[Variant]) -> str:
         for v in variants
     ]
     return "\n".join(lines)
-
-
-def _race(sessions: list[ort.InferenceSession], size: int, rounds: int = 60) -> list[float]:
-    """Median milliseconds of one face, in turn."""
-    face = np.zeros((1, 3, size, size), np.float32)
-    times: list[list[float]] = [[] for _ in sessions]
-    for _ in range(rounds):
-        for session, taken in zip(sessions, times, strict=True):
-            start = time.perf_counter()
-            session.run(None, {"input": face})
-            taken.append((time.perf_counter() - start) * 1e3)
-    return [round(float(np.median(taken)), 2) for taken in times]

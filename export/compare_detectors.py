@@ -1,6 +1,6 @@
 """Two face detectors of the same contract side by side: time in turn on the same picture, and landmarks."""
 
-import time
+from functools import partial
 from typing import Any
 
 import cv2
@@ -9,25 +9,20 @@ import numpy as np
 from edge_app.detector import Engine
 from export.engines import iou, landmarks, xyxy
 from export.evaluate_detector import Picture, load
+from export.timing import in_turn
 
 SURE = 0.8  # a peer's landmarks are compared where it is this sure of the face
 CLOSE = 0.08  # of the face width
 
 
-def race(engines: dict[str, Engine], picture: Picture, side: int, rounds: int = 100) -> dict[str, float]:
-    """Median milliseconds of each engine on the picture as a square. They run in turn, so that a slow moment hits all.
+def race(engines: dict[str, Engine], picture: Picture, side: int) -> dict[str, float]:
+    """Median milliseconds of each engine on the picture as a square.
 
     Engines give no boxes under the score that they were opened at; at a score far below any use, sorting out hundreds
     of boxes would be a tenth of the time.
     """
     square = np.asarray(cv2.resize(load(picture), (side, side), interpolation=cv2.INTER_AREA), np.uint8)
-    times: dict[str, list[float]] = {name: [] for name in engines}
-    for _ in range(rounds):
-        for name, engine in engines.items():
-            start = time.perf_counter()
-            engine(square)
-            times[name].append((time.perf_counter() - start) * 1e3)
-    return {name: round(float(np.median(t)), 2) for name, t in times.items()}
+    return in_turn({name: partial(engine, square) for name, engine in engines.items()}, rounds=100)
 
 
 def landmark_gap(engine: Engine, peer: Engine, pictures: list[Picture], long_side: int, score: float) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The measurements of the workshop against figures worked out by hand."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from export import classifier_plots, evaluate_classifier, evaluate_detector
 from export.engines import LOWEST_SCORE
 from export.evaluate_classifier import Crops, bounds, expected_calibration_error, fit_temperature, report
 from export.evaluate_detector import Picture, Result, evaluate, inside, matches
+from export.timing import in_turn
 
 Rows = npt.NDArray[np.float32]
 
@@ -290,3 +292,15 @@ class TestReadingFaces:
     def test_no_face_at_all(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no labelled face"):
             evaluate_classifier.read_folder(tmp_path, lambda image: sv.Detections.empty())
+
+
+def test_timed_calls_take_turns_and_the_median_counts() -> None:
+    order: list[str] = []
+
+    def call(name: str, seconds: float) -> None:
+        order.append(name)
+        time.sleep(0.02 if len(order) == 1 else seconds)  # one slow moment
+
+    times = in_turn({"a": lambda: call("a", 0), "b": lambda: call("b", 0.003)}, rounds=3)
+    assert order == ["a", "b"] * 3
+    assert times["a"] < 3 <= times["b"]
