@@ -99,3 +99,20 @@ class YuNetContract(nn.Module):
             out["bbox"].append(answers[:, 2:6].permute(0, 2, 3, 1).reshape(1, -1, 4))
             out["kps"].append(answers[:, 6:].permute(0, 2, 3, 1).reshape(1, -1, 10))
         return tuple(part for head in out.values() for part in head)
+
+
+def narrow(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a `FaceNet` with heads of any greater width, for heads of `TOWER` channels: those that the answers
+    weigh most stay, the two scores counting four times ('Pruning Filters for Efficient ConvNets', 1608.08710)."""
+    out = dict(weights)
+    for i in range(len(STRIDES)):
+        tower, answers = f"heads.{i}.tower.", weights[f"heads.{i}.out.weight"]
+        weight = (answers[:, :, 0, 0].abs().sum(0) + 3 * answers[:2, :, 0, 0].abs().sum(0)) * weights[
+            tower + "1.weight"
+        ].abs()
+        keep = weight.argsort(descending=True)[:TOWER].sort().values
+        for name in weights:
+            if name.startswith(tower) and weights[name].ndim:
+                out[name] = weights[name][keep]
+        out[f"heads.{i}.out.weight"] = answers[:, keep]
+    return out

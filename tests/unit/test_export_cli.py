@@ -13,6 +13,8 @@ if reason := missing("torch", "torchvision", "onnx", "sklearn", "onnxruntime.qua
     leave(reason)
 
 from export.__main__ import main
+from export.detector_net import FaceNet
+from export.training import Curve, load_checkpoint, save_checkpoint
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -53,6 +55,26 @@ def test_release_without_checkpoint_or_data(run: Run, which: str, tmp_path: Path
     refused(run("release", which, "nowhere"), "nowhere: no checkpoint.pt there", "--out")
     (tmp_path / "checkpoint.pt").touch()
     refused(run("release", which, "."), "val.json: no such file")
+
+
+@pytest.mark.parametrize("command", ["average", "narrow-detector"])
+def test_weights_of_a_checkpoint_that_is_not_there(run: Run, command: str) -> None:
+    refused(run(command, "gone.pt", "--out", "x"), "gone.pt: no such file", "checkpoint.pt")
+    assert not Path("x").exists()
+
+
+def test_weights_go_into_a_new_run_with_the_curve(run: Run, tmp_path: Path) -> None:
+    net = FaceNet()
+    Curve(tmp_path / "old" / "curve.csv").add(minutes=1)
+    save_checkpoint(tmp_path / "old" / "checkpoint.pt", {"average": net.state_dict(), "spent": 60.0, "step": 3})
+    for command in ("average", "narrow-detector"):
+        code, out, _ = run(command, "old/checkpoint.pt", "--out", command)
+        assert (code, out) == (0, f"{command}/checkpoint.pt\n")
+        state = load_checkpoint(tmp_path / command / "checkpoint.pt")
+        assert state is not None
+        assert state["step"] == 3
+        FaceNet().load_state_dict(state["average"])
+        assert len(Curve(tmp_path / command / "curve.csv").rows()) == 1
 
 
 def test_evaluate_without_data(run: Run) -> None:

@@ -10,11 +10,12 @@ if reason := missing("torch"):
 
 import torch
 
+from export import detector_net
 from export.detector import collate
 from export.detector_augment import Batches, Sample, clip, draw_mask, mosaic, place, wear
 from export.detector_data import FACE, IGNORE, Scene
 from export.detector_loss import assign, ciou, decode, grid, loss, pair_iou
-from export.detector_net import OUTPUTS, FaceNet, YuNetContract
+from export.detector_net import OUTPUTS, FaceNet, YuNetContract, narrow
 from export.engines import iou
 
 SIZE = 128
@@ -344,3 +345,18 @@ class TestNet:
             assert tuple(value.shape) == (1, 64 // int(stride) * (96 // int(stride)), channels[head])
         assert torch.equal(out["bbox_16"][0, 4 * 1 + 3 + 2], maps[1][0, 2:6, 1, 3])  # row 1, column 3 of six
         assert torch.allclose(out["obj_8"][0, 13, 0], maps[0][0, 1, 1, 1].sigmoid())
+
+    def test_narrowing_drops_the_channels_that_answers_weigh_least(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        torch.manual_seed(0)
+        monkeypatch.setattr(detector_net, "TOWER", 48)
+        wide = FaceNet().eval()
+        with torch.no_grad():
+            for head in wide.heads:
+                head.out.weight[:, 1::3] = 0  # sixteen channels that no answer needs
+        monkeypatch.undo()
+        cut = FaceNet().eval()
+        cut.load_state_dict(narrow(wide.state_dict()))
+        image = torch.rand(1, 3, 64, 96) * 255
+        with torch.inference_mode():
+            for a, b in zip(wide(image), cut(image), strict=True):
+                assert torch.allclose(a, b, atol=1e-5)
