@@ -22,9 +22,10 @@ from edge_app.classic import ClassicRecipe
 from edge_app.errors import SinkError, SourceError, UsageError
 from edge_app.frames import Frame
 from edge_app.metrics import Metrics
-from edge_app.pipeline import Judge, Models, ahead
+from edge_app.pipeline import Judge, Models
 from edge_app.settings import DetectorSettings, Settings, SourceSettings
 from edge_app.sources import SourceSpec, open_source, parse_source
+from edge_app.threads import ahead
 
 TURNS = 3  # the passes take turns, and the middle figure counts: a machine's speed wanders within seconds
 CLASSIC_FRAMES = 60  # the classic recipe is slow, and its time a frame is steady

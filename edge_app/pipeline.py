@@ -5,13 +5,11 @@ threads run side by side. A file gives the same results as one frame at a time w
 newest frame until the detector is free.
 """
 
-import queue
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import supervision as sv
 
@@ -29,39 +27,9 @@ from edge_app.quality import QualityGate
 from edge_app.settings import Settings
 from edge_app.sinks.jsonl import SharedJsonlSink
 from edge_app.sources import parse_source
+from edge_app.threads import Turns, ahead, called_when_set
 from edge_app.tracking import FaceTracker
 from edge_app.verdicts import VerdictBoard
-
-_POLL_S = 0.2
-_LEAVE_S = 0.5
-_END = object()
-In = TypeVar("In")
-Out = TypeVar("Out")
-
-
-class Turns:
-    """A lock that is given in the order in which it was asked for: a fast camera does not keep out a slow one."""
-
-    def __init__(self) -> None:
-        self._lock, self._taken = threading.Lock(), False
-        self._waiting: deque[threading.Lock] = deque()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._taken:
-                self._taken = True
-                return
-            mine = threading.Lock()
-            mine.acquire()
-            self._waiting.append(mine)
-        mine.acquire()
-
-    def __exit__(self, *exc: object) -> None:
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._taken = False
 
 
 class Models:
@@ -202,7 +170,7 @@ def watch(
     judge, state = Judge(settings, models), Progress()
     spec = parse_source(settings.source.uri)
     reader = FrameReader(spec, settings.source)
-    with _watching(stop, reader), reader, Outputs(settings.output, reader.info, events) as outputs:
+    with called_when_set(stop, reader.stop), reader, Outputs(settings.output, reader.info, events) as outputs:
         state.total = _total(reader.info.frame_count, settings.max_frames)
         health = observer.opened(reader, outputs)
         try:
@@ -257,77 +225,3 @@ def _total(frame_count: int | None, max_frames: int | None) -> int | None:
     if frame_count is None or max_frames is None:
         return frame_count
     return min(frame_count, max_frames)
-
-
-class _watching:
-    """While inside, a set `stop` event ends the reader; a signal handler cannot wake a thread that waits on a queue."""
-
-    def __init__(self, stop: threading.Event, reader: FrameReader) -> None:
-        self._stop, self._reader, self._done = stop, reader, threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="stop-watch", daemon=True)
-
-    def _watch(self) -> None:
-        while not self._done.wait(_POLL_S / 2):
-            if self._stop.is_set():
-                self._reader.stop()
-                return
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self._done.set()
-        self._thread.join(1.0)
-
-
-def ahead(
-    work: Callable[[In], Out], items: Iterable[In], depth: int = 1, given_up: threading.Event | None = None
-) -> Iterator[Out]:
-    """`map(work, items)` run in a thread of its own: `depth` results wait for whoever takes them, one is being made.
-
-    With a depth of 0 the next item is asked for only when the last result was taken, so that nothing grows old here.
-    Order is kept. An error in `items` or `work` is raised here after the results before it have been taken.
-    Once `given_up` is set, a result that is not there is waited for no longer: `work` may hang.
-    """
-    box: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    room = threading.Semaphore(depth + 1)
-    left = threading.Event()
-    error: list[BaseException] = []
-
-    def feed() -> None:
-        try:
-            source = iter(items)
-            while room.acquire() and not left.is_set():
-                try:
-                    item = next(source)
-                except StopIteration:
-                    break
-                box.put(work(item))
-        except BaseException as caught:
-            error.append(caught)
-        finally:
-            if hasattr(items, "close"):
-                items.close()
-            box.put(_END)
-
-    def take() -> Any:
-        while given_up is not None:
-            try:
-                return box.get(timeout=_POLL_S)
-            except queue.Empty:
-                if given_up.is_set():
-                    return _END
-        return box.get()
-
-    thread = threading.Thread(target=feed, name=getattr(work, "__name__", "stage"), daemon=True)
-    thread.start()
-    try:
-        while (made := take()) is not _END:
-            room.release()
-            yield made
-        if error:
-            raise error[0]
-    finally:
-        left.set()
-        room.release()
-        thread.join(_LEAVE_S)  # whoever leaves early may use what `work` uses; `items` may hang, so not for ever

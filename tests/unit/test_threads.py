@@ -1,4 +1,4 @@
-"""The hand-over between two stages: in order, bounded, and with an end that lets every thread go."""
+"""Threads of a pipeline: hand-over in order, bounded and with an end; a fair lock; an event that ends what waits."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_app.pipeline import ahead
+from edge_app.threads import Turns, ahead, called_when_set
 
 PATIENCE_S = 10.0
 
@@ -155,3 +155,39 @@ def test_a_stage_that_hangs_is_left_once_it_is_given_up() -> None:
 
 def test_an_empty_source_ends_at_once() -> None:
     assert list(ahead(str, ())) == []
+
+
+def test_turns_are_given_in_the_order_in_which_they_were_asked_for() -> None:
+    turns, order, inside = Turns(), [], 0
+
+    def take(name: int) -> None:
+        nonlocal inside
+        with turns:
+            inside += 1
+            assert inside == 1
+            order.append(name)
+            inside -= 1
+
+    threads = []
+    with turns:
+        for name in range(5):
+            thread = threading.Thread(target=take, args=(name,))
+            thread.start()
+            threads.append(thread)
+            while len(turns._waiting) <= name:
+                time.sleep(0.001)
+        assert order == []
+    for thread in threads:
+        thread.join(5)
+    assert order == list(range(5))
+
+
+def test_a_set_event_is_told_once_and_only_inside() -> None:
+    event, told = threading.Event(), threading.Event()
+    with called_when_set(event, told.set):
+        assert not told.wait(0.3)
+        event.set()
+        assert told.wait(5)
+    told.clear()
+    time.sleep(0.3)
+    assert not told.is_set()
