@@ -145,7 +145,7 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
         # Never so small that most of the window is empty; mosaics bring the smallest faces.
         scale = float(np.clip(target / side, 0.5 * whole, 3.0))
         focus = (box[:2] + box[2:]) / 2 + rng.uniform(-0.4, 0.4, 2) * size / scale * (1 - min(0.95, target / size))
-    angle = rng.normal(0, 12) if rng.random() < 0.3 else 0.0
+    angle = rng.normal(0, 15) if rng.random() < 0.35 else 0.0
     flip = rng.random() < 0.5
     cos, sin = np.cos(np.deg2rad(angle)) * scale, np.sin(np.deg2rad(angle)) * scale
     linear = np.array([[-cos, sin], [sin, cos]]) if flip else np.array([[cos, -sin], [sin, cos]])

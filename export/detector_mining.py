@@ -24,7 +24,8 @@ from export.engines import Array, iou, xyxy
 from export.evaluate_detector import REFERENCE, SMALLEST, at_long_side, inside, matches
 
 SIZES = (320, 640)  # long sides that the runtime uses
-SURE = 0.5  # a false positive above this score, or a labelled face below it, is an error
+SURE = 0.5  # a false positive above this score is an error
+FOUND = 0.7  # a labelled face below this is one: about the score at which detectors run
 NOTHING, UNMARKED, MISSED = "nothing", "face", "missed"
 COLUMNS = ("picture", "x0", "y0", "x1", "y1", "score", "is")
 TILE, ACROSS, DOWN = 96, 16, 10
@@ -74,7 +75,7 @@ def mine(engine: Engine, scenes: list[Scene]) -> list[Place]:
         hit = np.where(matches(boxes, known), score[:, None], 0.0)
         best = hit.max(0) if len(boxes) else np.zeros(len(known))
         large = (known[:, 2] - known[:, 0]) * reference >= SMALLEST
-        here += [Place(scene.name, known[j], float(best[j]), MISSED) for j in np.flatnonzero(large & (best < SURE))]
+        here += [Place(scene.name, known[j], float(best[j]), MISSED) for j in np.flatnonzero(large & (best < FOUND))]
         places += [p for p in here if not len(scene.hard) or iou(p.box[None], scene.hard).max() < 0.5]
     return sorted(places, key=lambda p: p.score if p.kind == MISSED else 1 - p.score)
 
