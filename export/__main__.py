@@ -310,9 +310,12 @@ def _evaluate_detector(
     score = score_threshold(manifest, max(sizes))
     out["engines"] = compare.disagreement(first, second, pictures, max(sizes), score / 2)
     for path in peers:
-        out[f"landmarks beside {path.stem}, in face widths"] = compare.landmark_gap(
-            first, open_engine(path), pictures, max(sizes), score
-        )
+        peer = open_engine(path)
+        # How far a peer's points at one size are from its own at another is as near as any net could come to them.
+        rivals = {folder.name: first, f"{path.stem} at three quarters of the size": compare.at_scale(peer, 0.75)}
+        out[f"landmarks beside {path.stem}, in face widths"] = {
+            name: compare.landmark_gap(each, peer, pictures, max(sizes), score) for name, each in rivals.items()
+        }
     return out
 
 

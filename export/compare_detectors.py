@@ -5,9 +5,10 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edge_app.detector import Engine
-from export.engines import iou, landmarks, xyxy
+from export.engines import Array, iou, landmarks, xyxy
 from export.evaluate_detector import Picture, load
 from export.timing import in_turn
 
@@ -53,6 +54,16 @@ def landmark_gap(engine: Engine, peer: Engine, pictures: list[Picture], long_sid
         "mean by point (eyes, nose, mouth corners)": [round(float(v), 4) for v in each.mean(0)],
         f"faces with a mean gap within {CLOSE:.0%} of their width": round(float((each.mean(1) <= CLOSE).mean()), 4),
     }
+
+
+def at_scale(engine: Engine, factor: float) -> Engine:
+    """The engine on pictures scaled by that factor, its rows in pixels of the original."""
+
+    def see(image: npt.NDArray[np.uint8]) -> Array:
+        rows = engine(np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8))
+        return np.asarray(np.hstack([rows[:, :14] / factor, rows[:, 14:]]), np.float32)
+
+    return see
 
 
 def disagreement(

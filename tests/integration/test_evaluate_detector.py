@@ -1,4 +1,4 @@
-"""Detector and classifier measured together and on close-ups, with the real models on a real face."""
+"""The detector measured beside a peer, with the classifier and on close-ups: the real models on a real face."""
 
 import json
 from pathlib import Path
@@ -55,6 +55,30 @@ def test_found_right_wrong_and_missed_are_told_apart(
         assert ours["no_mask"]["found and told right"] == 0.5
         assert (ours["mask"]["found and right by side"], ours["mask"]["found and told wrong"]) == (0, 1)
         assert set(told[side]) == {"face_detector", "model"}
+
+
+def test_a_detector_beside_a_peer_that_is_itself(
+    models: Path, coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    peer, plots = models / "face_detector" / "model.onnx", tmp_path / "plots"
+    arguments = ["--data", str(coco), "--peer", str(peer), "--size", "320", "--plots", str(plots)]
+    monkeypatch.setattr("sys.argv", ["export", "evaluate", "face_detector", *arguments])
+    assert main() == 0
+    told = json.loads(capfd.readouterr().out)
+    both = told["long side 320 px"]
+    shipped = both["face_detector"].pop("shipped threshold")
+    assert shipped["mask"] == {"recall": 1.0, "n": 1}
+    assert both["face_detector"]["faces"] == 3
+    assert {k: v for k, v in both["face_detector"].items() if k != "ms"} == {
+        k: v for k, v in both["model"].items() if k != "ms"
+    }
+    for row in told["ms, one thread, in turn, each at its threshold"].values():
+        assert min(row["320x320"].values()) > 0
+    assert told["engines"]["not within 1 px"] == 0
+    gaps = told["landmarks beside model, in face widths"]
+    assert (gaps["face_detector"]["n"], gaps["face_detector"]["median"]) == (2, 0)
+    assert 0 < gaps["model at three quarters of the size"]["median"] < 0.1
+    assert (plots / "recall-320.png").stat().st_size > 1000
 
 
 def test_a_missing_file_is_one_line(
