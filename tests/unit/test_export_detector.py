@@ -177,6 +177,12 @@ def scene(box: tuple[int, int, int, int] = (200, 120, 260, 180)) -> Scene:
 
 
 class TestPlace:
+    def test_large_windows_show_faces_that_fill_them(self) -> None:
+        face = scene((200, 120, 360, 280))
+        samples = [place(face, 640, np.random.default_rng(seed)) for seed in range(200)]
+        widths = [np.ptp(s.boxes[:, ::2], axis=1).max(initial=0) for s in samples]
+        assert np.mean(np.array(widths) > 0.55 * 640) > 0.1  # a size drawn evenly from 8 px would give half as many
+
     def test_the_box_and_the_points_land_on_the_face(self) -> None:
         checked, sides = 0, []
         for seed in range(60):
