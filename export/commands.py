@@ -1,13 +1,23 @@
-"""What the commands of the workshop share: the data they fall back on, and how they print."""
+"""What the commands of the workshop share: options, the data they fall back on, and how they print."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from edge_app.errors import UsageError
 
 if TYPE_CHECKING:
     from export.evaluate_classifier import Crops
+
+Folder = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Model folder.  [default: the one in models/]")]
+
+
+class Which(StrEnum):
+    face_detector = "face_detector"
+    mask_classifier = "mask_classifier"
 
 
 def need_data(part: str) -> None:

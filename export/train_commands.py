@@ -1,0 +1,150 @@
+"""The commands that make models: train, narrow, average, mine and release."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge_app.errors import UsageError
+from edge_app.models import models_dir
+from export.commands import Folder, Which, need_data, show
+
+Minutes = Annotated[float, typer.Option(help="Training time, minutes, all resumed runs together.")]
+Seed = Annotated[int, typer.Option(help="Seed of weights, sampling and augmentation.")]
+Threads = Annotated[int, typer.Option(help="CPU threads of the training step; one more process prepares batches.")]
+Resume = Annotated[bool, typer.Option(help="Go on from the checkpoint in --out, if there is one.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Begin the learning-rate schedule again at the checkpoint.")]
+Target = Annotated[
+    Path | None,
+    typer.Option(help="Folder to make.  [default: detector: the one in models/; classifier: mask_classifier in RUN]"),
+]
+
+
+def train_classifier(
+    minutes: Minutes = 45,
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint, data cache and curve.")] = Path("runs/classifier"),
+    seed: Seed = 0,
+    threads: Threads = 2,
+    resume: Resume = True,
+    restart: Restart = False,
+    add: Annotated[
+        list[Path] | None, typer.Option(help="Reviewed COCO file from `label`, trained on too; may be repeated.")
+    ] = None,
+) -> None:
+    """Train the mask classifier from scratch on the shared data."""
+    from export.classifier import train
+
+    need_data("scenes/train.json")
+    print(train(out, minutes, seed, threads, resume, add=add or [], restart=restart))
+
+
+def compare_classifiers(
+    minutes: Annotated[float, typer.Option(help="Training time of each shape, minutes.")] = 8,
+    out: Annotated[Path, typer.Option(help="Folder for a training folder of each.")] = Path("runs/variants"),
+    threads: Threads = 2,
+) -> None:
+    """Train the classifier in several widths, depths and input sizes alike; print accuracy and time as a table."""
+    from export import classifier_variants as variants
+    from export.classifier_data import load_faces
+    from export.evaluate_classifier import read_coco
+    from export.training import shared_data
+
+    need_data("scenes/train.json")
+    scenes, found = shared_data() / "scenes", []
+    faces = load_faces(shared_data(), out / "faces")
+    for shape in variants.SHAPES:
+        val = read_coco(scenes / "val.json", scenes / "images", size=shape.size)
+        folder = out / f"{shape.width}-{shape.blocks}-{shape.size}"
+        found.append(variants.measure(shape, folder, minutes, threads, faces, val))
+    print(variants.table(found))
+
+
+def train_detector(
+    minutes: Minutes = 90,
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint, data cache and curve.")] = Path("runs/detector"),
+    seed: Seed = 0,
+    threads: Threads = 2,
+    resume: Resume = True,
+    restart: Restart = False,
+) -> None:
+    """Train the face detector from scratch on the shared data."""
+    from export.detector import train
+
+    need_data("scenes/train.json")
+    print(train(out, minutes, seed, threads, resume, restart=restart))
+
+
+def average(
+    checkpoints: Annotated[list[Path], typer.Argument(metavar="CHECKPOINT...", help="Of one training, the last last.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Training folder to make, for `release`.")],
+) -> None:
+    """Average the weights of several checkpoints of one training."""
+    from export.training import average_checkpoints
+
+    _need_checkpoints(checkpoints)
+    print(_new_run(out, average_checkpoints(checkpoints), checkpoints[-1].parent))
+
+
+def narrow_detector(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Of a detector with wider heads.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Training folder to make, for `--restart`.")],
+) -> None:
+    """Cut a trained detector's heads to the width that the network has now; train it on afterwards."""
+    from export.detector_net import narrow
+    from export.training import load_checkpoint
+
+    _need_checkpoints([checkpoint])
+    state = load_checkpoint(checkpoint) or {}
+    print(_new_run(out, state | {"average": narrow(state["average"])}, checkpoint.parent))
+
+
+def _need_checkpoints(files: list[Path]) -> None:
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"{file}: no such file; expected a checkpoint.pt that training wrote")
+
+
+def _new_run(out: Path, state: dict[str, Any], before: Path) -> Path:
+    """A training folder that holds `state` and the learning curve of the run `before`; gives the checkpoint."""
+    from export.training import save_checkpoint
+
+    save_checkpoint(out / "checkpoint.pt", state)
+    if (before / "curve.csv").is_file():
+        (out / "curve.csv").write_bytes((before / "curve.csv").read_bytes())
+    return out / "checkpoint.pt"
+
+
+def mine_detector(
+    out: Annotated[Path, typer.Option(metavar="CSV", help="Table to make.")],
+    sheets: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for contact sheets, which show people.")],
+    folder: Folder = None,
+) -> None:
+    """Find where the face detector errs on its training pictures. Sort the table by the sheets, change its last column
+    where a face is, drop the lines you leave unsorted, and add the rest to models/face_detector/hard.csv."""
+    from export import detector_mining as mining
+    from export.detector import training_scenes
+    from export.engines import open_engine
+
+    need_data("scenes/train.json")
+    scenes = [scene for _, part in training_scenes(out.parent / "scenes.npz") for scene in part]
+    mining.mark(scenes, mining.read(mining.hard_file()))
+    places = mining.mine(open_engine(folder or models_dir() / "face_detector", "onnxruntime"), scenes)
+    mining.write(out, places)
+    mining.sheets(sheets, scenes, places)
+    print(f"{out}: {len(places)} places; {sheets}: false positives by their lines")
+
+
+def release(
+    which: Which,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Training folder with a checkpoint.")],
+    folder: Target = None,
+    version: Annotated[str, typer.Option(help="Version in the manifest.")] = "1",
+) -> None:
+    """Export a trained model to ONNX (classifier: int8 too), measure it on val, write manifest, card and plots."""
+    from export.release import release_classifier, release_detector
+
+    if not (run / "checkpoint.pt").is_file():
+        raise UsageError(f"{run}: no checkpoint.pt there; train first, or name the folder given to --out")
+    need_data("scenes/val.json")
+    make = release_detector if which is Which.face_detector else release_classifier
+    show(make(run, folder, version))
