@@ -1,14 +1,13 @@
 """`sources`: several cameras from the layers of the configuration."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from edge_app.cameras import video_path
 from edge_app.cli import main
-from edge_app.config import Given, Resolved, resolve
-from edge_app.errors import UsageError
+from edge_app.config import Given
+from tests.layers import error, resolved
 
 TWO = """\
 source: {max_fps: 5, rtsp_transport: udp}
@@ -19,24 +18,7 @@ sources:
 """
 
 
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Away from the checkout's own config.yaml."""
-    monkeypatch.chdir(tmp_path)
-
-
-def resolved(text: str | None = None, **arguments: Any) -> Resolved:
-    if text is not None:
-        Path("config.yaml").write_text(text, encoding="utf-8")
-    return resolve(**{"environment": {}, "board": "unknown board", **arguments})
-
-
-def error(text: str | None = None, **arguments: Any) -> str:
-    with pytest.raises(UsageError) as caught:
-        resolved(text, **arguments)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 def test_items_take_what_they_leave_out_from_the_section() -> None:

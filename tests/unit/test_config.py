@@ -8,32 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_app import board
-from edge_app.config import Given, Resolved, read_yaml, resolve
-from edge_app.errors import UsageError
+from edge_app.config import Given, read_yaml, resolve
 from edge_app.setting_keys import expected, keys, values
 from edge_app.settings import Settings
+from tests.layers import error, resolved
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Away from the checkout's own config.yaml."""
-    monkeypatch.chdir(tmp_path)
-
-
-def resolved(text: str | None = None, **arguments: Any) -> Resolved:
-    if text is not None:
-        Path("config.yaml").write_text(text, encoding="utf-8")
-    return resolve(**{"environment": {}, "board": "unknown board", **arguments})
-
-
-def error(text: str | None = None, **arguments: Any) -> str:
-    with pytest.raises(UsageError) as caught:
-        resolved(text, **arguments)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 class TestLayers:
