@@ -60,10 +60,15 @@ _ffmpeg_options = _FfmpegOptions()
 
 
 class _CaptureSource(Source):
-    """A `cv2.VideoCapture` that is open. Frames may change size; a stream of known length counts as a file."""
+    """A `cv2.VideoCapture` that is open. Frames may change size; a stream of known length counts as a file.
 
-    def __init__(self, capture: cv2.VideoCapture, spec: SourceSpec, why: Callable[[], str]) -> None:
-        self._capture, self._display = capture, spec.display
+    why: tells why there is no first frame. timeout_s: after which a read gives up, which is a loss and no end.
+    """
+
+    def __init__(
+        self, capture: cv2.VideoCapture, spec: SourceSpec, why: Callable[[], str], timeout_s: float = math.inf
+    ) -> None:
+        self._capture, self._display, self._timeout_s = capture, spec.display, timeout_s
         fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         known_fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else None
         known_count = int(count) if math.isfinite(count) and 0 < count < 1e9 else None
@@ -85,7 +90,10 @@ class _CaptureSource(Source):
         if self._first is not None:
             first, self._first = self._first, None
             return first
+        asked_at = time.monotonic()
         frame = self._decode()
+        if frame is None and time.monotonic() - asked_at > 0.9 * self._timeout_s:
+            raise SourceError(f"{self._display}: no frame for {self._timeout_s:g} s")
         if frame is None and self._expected and self._count < 0.9 * self._expected:
             log.warning("%s: ends early: %d of %d frames could be read", self._display, self._count, self._expected)
             self._expected = None
@@ -147,7 +155,7 @@ def open_stream(spec: SourceSpec, settings: SourceSettings) -> Source:
             return f"connected, but no video within {settings.open_timeout_s:g} s"
         return why_unreadable(spec.uri, min(3.0, settings.open_timeout_s), options)
 
-    return _CaptureSource(capture, spec, why)
+    return _CaptureSource(capture, spec, why, settings.read_timeout_s)
 
 
 def open_camera(spec: SourceSpec, settings: SourceSettings) -> Source:

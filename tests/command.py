@@ -39,7 +39,10 @@ class Running:
 
     def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 60) -> None:
         """Wait for something the running command does; it is a failure if it ends first."""
-        wait_until(lambda: condition() or self.process.poll() is not None, what, seconds)
+        try:
+            wait_until(lambda: condition() or self.process.poll() is not None, what, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it wrote:\n{self.err}") from None
         assert condition(), f"ended with {self.process.returncode} before {what}:\n{self.err}"
 
     def finish(self, number: signal.Signals | None = None, seconds: float = 60) -> int:

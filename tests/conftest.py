@@ -9,6 +9,8 @@ import numpy.typing as npt
 import pytest
 from hypothesis import settings
 
+from edge_app import demo
+
 # A busy machine is no fault: no test here is about speed.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
@@ -55,6 +57,15 @@ def astronaut() -> npt.NDArray[np.uint8]:
 
     image: npt.NDArray[np.uint8] = np.ascontiguousarray(portrait()[..., ::-1])
     image.flags.writeable = False  # shared by the whole session
+    return image
+
+
+@pytest.fixture(scope="session")
+def masked(astronaut: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The same portrait, wearing the demo's drawn mask."""
+    image = astronaut.copy()
+    image[demo._CROP] = demo.draw_mask(astronaut[demo._CROP])
+    image.flags.writeable = False
     return image
 
 

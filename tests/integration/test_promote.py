@@ -24,7 +24,7 @@ from export.classifier import train
 from export.classifier_data import MASK, NO_MASK, Faces, store_faces
 from export.manifest import save_manifest
 from export.release import build_classifier
-from tests.integration.test_classifier_workshop import as_crops, views
+from tests.integration.test_classifier_workshop import BOX, as_crops, views
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
 
@@ -56,16 +56,19 @@ def right(models: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data(astronaut: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A COCO file of 60 faces that no model here was trained on."""
+def data(astronaut: Pixels, masked: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A COCO file of 60 faces that no model was trained on: the portrait in many lights, every other one masked."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "images").mkdir()
+    rng = np.random.default_rng(5)
     images, notes = [], []
-    for i, face in enumerate(views(astronaut, 60, seed=5)):
-        cv2.imwrite(str(folder / "images" / f"{i}.png"), face.region)
+    for i in range(60):
+        portrait = masked if i % 2 else astronaut
+        cv2.imwrite(str(folder / "images" / f"{i}.png"), np.clip(portrait * rng.uniform(0.5, 1.3, 3), 0, 255))
         images.append({"id": i, "file_name": f"{i}.png"})
-        x0, y0, x1, y1 = face.box.tolist()
-        notes.append({"image_id": i, "category_id": face.kind, "bbox": [x0, y0, x1 - x0, y1 - y0]})
+        x0, y0, x1, y1 = (BOX + np.tile(rng.normal(0, 4, 2), 2)).tolist()
+        kind = MASK if i % 2 else NO_MASK
+        notes.append({"image_id": i, "category_id": kind, "bbox": [x0, y0, x1 - x0, y1 - y0]})
     categories = [{"id": MASK, "name": "mask"}, {"id": NO_MASK, "name": "no_mask"}]
     (folder / "drawn.json").write_text(json.dumps({"images": images, "annotations": notes, "categories": categories}))
     return folder / "drawn.json"

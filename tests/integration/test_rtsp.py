@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from edge_app.capture import FrameReader
+from edge_app.errors import SourceError
 from edge_app.frames import Frame
 from edge_app.settings import SourceSettings
 from edge_app.sources import parse_source
@@ -133,6 +134,15 @@ class TestReconnecting:
             wait_until(lambda: "; reconnecting" in caplog.text, "the stall is told", 8)
             server.say("resume")
             recovered(reader, 1)
+
+    @pytest.mark.parametrize("noticed_by", ["stall_timeout_s", "read_timeout_s"])
+    def test_without_reconnecting_a_stalled_stream_is_lost_and_no_end(self, noticed_by: str) -> None:
+        waits = {"stall_timeout_s": 15.0, "read_timeout_s": 15.0, noticed_by: 1.0, "reconnect": False}
+        with camera() as server, FrameReader(parse_source(server.url()), QUICK.model_copy(update=waits)) as reader:
+            frame_until(reader, lambda frame: True)
+            server.say("pause")
+            with pytest.raises(SourceError, match=r"/live: no frame for 1 s$"):
+                frame_until(reader, lambda frame: False, 8)
 
     def test_a_stream_that_is_gone_for_a_while_is_found_when_it_is_offered_again(
         self, caplog: pytest.LogCaptureFixture
