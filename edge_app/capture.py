@@ -232,14 +232,15 @@ class FrameReader:
         """Why the connection is no good any more; None when stopping."""
         name, settings = self._spec.display, self._settings
         while not self._stopping.is_set():
-            if connection.ended.wait(POLL_S):
-                if self._stopping.is_set():
-                    return None
-                return str(connection.error) if connection.error else f"{name}: the stream ended"
+            ended = connection.ended.wait(POLL_S)
+            if self._stopping.is_set():
+                return None
             if reopening and connection.frames:
                 reopening = False
                 self._reconnects += 1
                 log.warning("%s: back after %.1f s (attempt %d)", name, time.monotonic() - lost_at, attempts)
+            if ended:
+                return str(connection.error) if connection.error else f"{name}: the stream ended"
             silent = time.monotonic() - connection.active_at
             if connection.info is None and silent > settings.open_timeout_s + _OPEN_GRACE_S:
                 return f"{name}: did not open within {settings.open_timeout_s:g} s"

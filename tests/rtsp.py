@@ -49,8 +49,8 @@ class RtspServer:
     still: a file with a raw I420 picture to show below the time stamp.
     """
 
-    def __init__(self, size: str = "320x240", login: str = "", still: Path | None = None) -> None:
-        self.size, self.login, self.still = size, login, still
+    def __init__(self, size: str = "320x240", login: str = "", still: Path | None = None, fps: int = 25) -> None:
+        self.size, self.login, self.still, self.fps = size, login, still, fps
         self.port = 0
         self._process: subprocess.Popen[str] | None = None
 
@@ -58,7 +58,7 @@ class RtspServer:
         return f"rtsp://{login + '@' if login else ''}127.0.0.1:{port or self.port}{PATH}"
 
     def start(self, *, mounted: bool = True) -> None:
-        command = [SYSTEM_PYTHON, str(_SCRIPT), "--port", str(self.port), "--size", self.size]
+        command = [SYSTEM_PYTHON, str(_SCRIPT), "--port", str(self.port), "--size", self.size, "--fps", str(self.fps)]
         command += ["--login", self.login] if self.login else []
         command += ["--still", str(self.still)] if self.still else []
         command += [] if mounted else ["--unmounted"]
@@ -87,10 +87,10 @@ class RtspServer:
 
 
 @contextmanager
-def camera(size: str = "320x240", login: str = "", still: Path | None = None) -> Iterator[RtspServer]:
+def camera(size: str = "320x240", login: str = "", still: Path | None = None, fps: int = 25) -> Iterator[RtspServer]:
     """A running server; skips or fails where there is none to be had."""
     need_server()
-    server = RtspServer(size, login, still)
+    server = RtspServer(size, login, still, fps)
     try:
         server.start()
         yield server

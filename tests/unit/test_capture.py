@@ -201,6 +201,18 @@ def test_a_lost_source_comes_back_with_one_line_for_each_change(caplog: pytest.L
     assert "secret" not in caplog.text
 
 
+def test_a_return_of_one_frame_is_counted_too() -> None:
+    short = [Scripted(LIVE, 1) for _ in range(3)]
+    with reader(LIVE, *short, Scripted(LIVE, 10_000, 0.01)) as frames:
+        alarm = threading.Timer(3.0, frames.stop)
+        alarm.start()
+        for _ in frames:
+            if frames.stats()["reconnects"] == 3:
+                break
+        alarm.cancel()
+    assert frames.stats()["reconnects"] == 3
+
+
 def test_a_stalled_source_is_abandoned_and_replaced_and_its_late_frame_ignored() -> None:
     hang = threading.Event()
     stalled = Scripted(LIVE, 3, 0.002, then=hang.wait)

@@ -1,0 +1,225 @@
+"""What edge_app does with live cameras, in figures: a real RTSP server on this machine, 720p, the released models.
+
+The server paints the time into every picture, so the age of a frame is told by the picture itself: from its making to
+the moment at which its results are written. Beside it, in the same run: a plain loop of OpenCV with the same models.
+
+python -m tests.live_benchmark                          # everything: half an hour
+python -m tests.live_benchmark age work --minutes 1     # some of it
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import supervision as sv
+
+from edge_app import cameras, pipeline
+from edge_app.capture import FrameReader
+from edge_app.frames import Frame, FrameResult
+from edge_app.outputs import Outputs
+from edge_app.pictures import Picture
+from edge_app.settings import Settings, SourceSettings
+from edge_app.sources import SourceInfo, parse_source
+from tests.rtsp import age_s, camera, read_stamp
+
+WORK_S = 0.08  # artificial work on each frame, twice what 25 frames a second leave
+PLAIN_FRAMES = 150
+SETTLE_S = 5.0  # not counted: models are loaded, the stream begins
+REBOOTS = 20
+SAMPLE_S = 2.0
+
+Ages = npt.NDArray[np.float64]
+
+
+def main() -> int:
+    passes: dict[str, Callable[[Path, float], dict[str, Any]]] = {
+        "age": age,
+        "work": work,
+        "reconnects": reconnects,
+        "cameras": four_cameras,
+        "soak": soak,
+    }
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("passes", nargs="*", metavar="PASS", help=f"some of: {', '.join(passes)} (default: all)")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of each pass; the soak takes four times as long")
+    args = parser.parse_args()
+    if unknown := sorted(set(args.passes) - set(passes)):
+        parser.error(f"no such pass: {', '.join(unknown)}; expected some of {', '.join(passes)}")
+    from skimage.data import astronaut  # an extra that the tests of this module can skip without
+
+    with tempfile.TemporaryDirectory() as folder:
+        portrait = np.full((720, 1280, 3), 90, np.uint8)
+        portrait[150:662, 300:812] = astronaut()[..., ::-1]
+        still = Path(folder) / "still.i420"
+        still.write_bytes(cv2.cvtColor(portrait, cv2.COLOR_BGR2YUV_I420).tobytes())
+        for name in args.passes or passes:
+            print(json.dumps({name: passes[name](still, args.minutes * 60)}), flush=True)
+    return 0
+
+
+def age(still: Path, seconds: float) -> dict[str, Any]:
+    """One camera, 25 frames a second."""
+    with one_camera(still) as server:
+        ages = watched(Settings.model_validate({"source": {"uri": server.url()}}), seconds)
+        return {"edge_app": by_camera(ages), "plain loop": spread(plain_loop(server.url(), 0.0))}
+
+
+def work(still: Path, seconds: float) -> dict[str, Any]:
+    """The same with artificial work on each frame, too much for the camera's rate."""
+    with one_camera(still) as server:
+        ages = watched(Settings.model_validate({"source": {"uri": server.url()}}), seconds, WORK_S)
+        return {"edge_app": by_camera(ages), "plain loop": spread(plain_loop(server.url(), WORK_S))}
+
+
+def reconnects(still: Path, _seconds: float) -> dict[str, Any]:
+    """The server is killed and started again; how long after its return a picture is there that is new."""
+    seconds: list[float] = []
+    held: list[dict[str, float]] = []
+    settings = SourceSettings(reconnect_max_s=1.0)
+    with one_camera(still) as server, FrameReader(parse_source(server.url()), settings) as reader:
+        frames = iter(reader)
+        next(frames)
+        for _ in range(REBOOTS):
+            server.kill()
+            server.start()
+            back_at = time.monotonic()
+            next(frame for frame in frames if is_new(frame, back_at))
+            seconds.append(time.monotonic() - back_at)
+            held.append(resources(os.getpid()))
+        counted = reader.stats()["reconnects"]
+    return {
+        "reconnects": counted,
+        "seconds": {"median": round(float(np.median(seconds)), 2), "max": round(max(seconds), 2)},
+        "after the third": held[2],
+        "after the last": held[-1],
+    }
+
+
+def four_cameras(still: Path, seconds: float) -> dict[str, Any]:
+    """Four cameras in one process, 5 frames a second each."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(one_camera(still, fps=5)) for _ in range(4)]
+        sources = [{"camera": f"camera {i}", "uri": server.url()} for i, server in enumerate(servers, 1)]
+        return by_camera(watched(Settings.model_validate({"sources": sources}), seconds))
+
+
+def soak(still: Path, seconds: float) -> dict[str, Any]:
+    """The command itself, writing a video and events: what it holds, sampled while it runs."""
+    rows: list[tuple[float, float]] = []
+    with one_camera(still) as server, tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "edge_app", "run", server.url(), "--headless", "--events", "events.jsonl"]
+        command += ["--output", "video.mp4", "--summary", "summary.json"]
+        with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as process:
+            start = time.monotonic()
+            while process.poll() is None and (passed := time.monotonic() - start) < 4 * seconds:
+                time.sleep(SAMPLE_S)
+                if passed > 0.1 * seconds:  # memory that is taken once, at the start, is no growth
+                    rows.append((passed / 60, resources(process.pid)["RSS MiB"]))
+            process.terminate()
+            code = process.wait(60)
+        frames = json.loads((Path(folder) / "summary.json").read_text())["frames"]
+    minutes, rss = np.array(rows).T
+    return {
+        "exit code": code,
+        "minutes": round(float(minutes[-1]), 1),
+        "frames": frames,
+        "RSS MiB, first and last tenth": [round(float(part.mean()), 1) for part in np.array_split(rss, 10)[::9]],
+        "slope, MiB per 10 minutes": round(10 * float(np.polyfit(minutes, rss, 1)[0]), 2),
+    }
+
+
+def one_camera(still: Path, fps: int = 25) -> Any:
+    return camera("1280x720", still=still, fps=fps)
+
+
+def watched(settings: Settings, seconds: float, work_s: float = 0.0) -> dict[str, list[float]]:
+    """Ages in seconds of the frames that a run wrote, by camera, in order."""
+    ages: dict[str, list[float]] = defaultdict(list)
+    counted_from = time.monotonic() + SETTLE_S
+
+    class Timed(Outputs):
+        def __init__(self, settings: Any, info: SourceInfo, *more: Any) -> None:
+            super().__init__(settings, info, *more)
+            self._ages = ages[info.display]
+
+        def write(self, result: FrameResult) -> None:
+            super().write(result)
+            if time.monotonic() > counted_from and read_stamp(result.frame.image) is not None:
+                self._ages.append(age_s(result.frame.image))
+
+    stop = threading.Event()
+    alarm = threading.Timer(SETTLE_S + seconds, stop.set)
+    alarm.start()
+    try:
+        with patch.object(pipeline, "Outputs", Timed), patch.object(pipeline, "Models", slowed(work_s)):
+            (cameras if settings.sources else pipeline).run(settings, stop=stop)
+    finally:
+        alarm.cancel()
+    return ages
+
+
+def slowed(work_s: float) -> type[pipeline.Models]:
+    class Slowed(pipeline.Models):
+        def detect(self, image: Picture) -> sv.Detections:
+            time.sleep(work_s)
+            return super().detect(image)
+
+    return Slowed
+
+
+def plain_loop(url: str, work_s: float) -> list[float]:
+    """Ages in seconds of frames read, detected and classified one after the other, as most programs do it."""
+    judge = pipeline.Judge(Settings(), slowed(work_s)(Settings()))
+    capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG)
+    ages = []
+    for index in range(PLAIN_FRAMES):
+        image = np.asarray(capture.read()[1], np.uint8)
+        now = time.monotonic()
+        judge.judge(judge.detect(Frame(image, index, now, now, time.time())))
+        if read_stamp(image) is not None:
+            ages.append(age_s(image))
+    capture.release()
+    return ages
+
+
+def is_new(frame: Frame, since: float) -> bool:
+    """Made after `since`, a time of the monotonic clock, by its own stamp."""
+    return read_stamp(frame.image) is not None and time.monotonic() - age_s(frame.image) > since
+
+
+def resources(process: int) -> dict[str, float]:
+    """What a process holds: threads, open files, resident memory."""
+    folder = Path(f"/proc/{process}")
+    pages = int((folder / "statm").read_text().split()[1])
+    held = {"threads": len(list((folder / "task").iterdir())), "open files": len(list((folder / "fd").iterdir()))}
+    return held | {"RSS MiB": round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)}
+
+
+def by_camera(ages: dict[str, list[float]]) -> dict[str, Any]:
+    return {name: spread(of_one) for name, of_one in ages.items()}
+
+
+def spread(ages: list[float]) -> dict[str, Any]:
+    """n, median, p95 and largest of ages, and the medians of their quarters in order, all in ms: is it flat?"""
+    milliseconds = np.array(ages) * 1000
+    quarters = [round(float(np.median(part))) for part in np.array_split(milliseconds, 4)]
+    median, p95, largest = (round(float(v)) for v in np.percentile(milliseconds, (50, 95, 100)))
+    return {"n": len(ages), "median": median, "p95": p95, "max": largest, "medians of quarters": quarters}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
