@@ -34,7 +34,7 @@ from edge_app.outputs import Outputs
 from edge_app.pictures import Picture
 from edge_app.settings import Settings, SourceSettings
 from edge_app.sources import SourceInfo, parse_source
-from tests.rtsp import age_s, camera, read_stamp
+from tests.rtsp import age_s, camera, made_since, read_stamp
 
 WORK_S = 0.08  # artificial work on each frame, twice what 25 frames a second leave
 PLAIN_FRAMES = 150
@@ -97,7 +97,7 @@ def reconnects(still: Path, _seconds: float) -> dict[str, Any]:
             server.kill()
             server.start()
             back_at = time.monotonic()
-            next(frame for frame in frames if is_new(frame, back_at))
+            next(frame for frame in frames if made_since(frame.image, back_at))
             seconds.append(time.monotonic() - back_at)
             held.append(resources(os.getpid()))
         counted = reader.stats()["reconnects"]
@@ -194,11 +194,6 @@ def plain_loop(url: str, work_s: float) -> list[float]:
             ages.append(age_s(image))
     capture.release()
     return ages
-
-
-def is_new(frame: Frame, since: float) -> bool:
-    """Made after `since`, a time of the monotonic clock, by its own stamp."""
-    return read_stamp(frame.image) is not None and time.monotonic() - age_s(frame.image) > since
 
 
 def resources(process: int) -> dict[str, float]:

@@ -118,3 +118,8 @@ def age_s(image: Pixels) -> float:
     stamp = read_stamp(image)
     assert stamp is not None, "the picture carries no readable time"
     return ((time.monotonic_ns() // 1_000_000 - stamp) & 0xFFFFFFFF) / 1000
+
+
+def made_since(image: Pixels, moment: float) -> bool:
+    """Whether the picture was made after that time of the monotonic clock; not where its own time cannot be read."""
+    return read_stamp(image) is not None and time.monotonic() - age_s(image) > moment

@@ -4,7 +4,7 @@ Runs under the system's Python, which has GStreamer's bindings and no NumPy; not
 Prints `ready PORT`, then obeys lines on stdin, and ends with stdin:
 
     pause | resume      no pictures, with every connection left open; pictures again
-    size WxH            the size of the pictures from now on, in streams that already play too
+    size WxH | fps N    the size of the pictures from now on, or their rate, in streams that already play too
     mount | unmount     offer the stream, or answer 404 to whoever asks for it
 """
 
@@ -68,15 +68,16 @@ class Camera:
     """Paints in a thread of its own, `fps` pictures a second, into every stream that plays."""
 
     def __init__(self, size: str, fps: int, still: bytes) -> None:
-        self._fps, self._still, self._lock = fps, still, threading.Lock()
+        self._still, self._lock = still, threading.Lock()
         self._streams: list[Any] = []
         self._seeing = threading.Event()
         self._seeing.set()
-        self.resize(size)
+        self.change(size, fps)
         threading.Thread(target=self._film, daemon=True).start()
 
-    def resize(self, size: str) -> None:
-        width, height = map(int, size.split("x"))
+    def change(self, size: str | None = None, fps: int | None = None) -> None:
+        self._size, self._fps = size or self._size, fps or self._fps
+        width, height = map(int, self._size.split("x"))
         caps = f"video/x-raw,format=I420,width={width},height={height},framerate={self._fps}/1"
         with self._lock:
             self._painter, self._caps = Painter(width, height, self._still), Gst.Caps.from_string(caps)
@@ -167,7 +168,9 @@ def main() -> None:
             if word in ("pause", "resume"):
                 camera.pause(word == "pause")
             elif word == "size":
-                camera.resize(*rest)
+                camera.change(size=rest[0])
+            elif word == "fps":
+                camera.change(fps=int(rest[0]))
             elif word == "mount":
                 mount()
             elif word == "unmount":

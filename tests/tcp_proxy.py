@@ -24,6 +24,7 @@ class TcpProxy:
         self._closing = False
         self.forwarded = 0  # bytes of the server that have reached a client
         self._cut_at: int | None = None
+        self.losing = 0  # bytes still to be left out
         self._lock = threading.Lock()
         self._clients: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -33,6 +34,11 @@ class TcpProxy:
         """Reset the connection once so many more bytes have passed: in the middle of a packet, and of a picture."""
         with self._lock:
             self._cut_at = self.forwarded + after_bytes
+
+    def lose(self, count: int) -> None:
+        """Leave out the next `count` bytes and go on after them."""
+        with self._lock:
+            self.losing = count
 
     def half_close(self) -> None:
         """Tell the clients that nothing more will come, and still listen to them."""
@@ -117,6 +123,8 @@ class TcpProxy:
 
     def _pass(self, client: socket.socket, data: bytes) -> bool:
         with self._lock:
+            lost, data = data[: self.losing], data[self.losing :]
+            self.losing -= len(lost)
             part = data if self._cut_at is None else data[: max(0, self._cut_at - self.forwarded)]
             cut = len(part) < len(data)
             if cut:

@@ -21,7 +21,7 @@ from edge_app.settings import SourceSettings
 from edge_app.sources import parse_source
 from tests.command import Running, wait_until
 from tests.media import Pixels
-from tests.rtsp import age_s, camera, read_stamp
+from tests.rtsp import age_s, camera, made_since, read_stamp
 from tests.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.slow
@@ -183,6 +183,19 @@ class TestReconnecting:
             assert age_s(frame_until(reader, lambda frame: True).image) < FRESH_S
         assert sizes == {(240, 320)}
 
+    def test_a_new_rate_in_midstream_is_followed(self) -> None:
+        with camera() as server, FrameReader(parse_source(server.url()), QUICK) as reader:
+            counts = []
+            for rate in (25, 5, 15):
+                server.say(f"fps {rate}")
+                frame_until(reader, lambda frame: True)
+                end = time.monotonic() + 3
+                frames = list(frames_until(reader, lambda frame, end=end: time.monotonic() > end))  # type: ignore[misc]
+                assert age_s(frames[-1].image) < FRESH_S
+                counts.append(len(frames))
+            assert reader.stats()["reconnects"] == 0
+        assert counts[1] < counts[2] < counts[0]
+
 
 class TestBadNetwork:
     @pytest.mark.parametrize("fault", ["reset", "half-close", "silence"])
@@ -204,6 +217,20 @@ class TestBadNetwork:
                 network.swallow = False
                 recovered(reader, number)
             assert reader.stats()["reconnects"] == TIMES
+
+    def test_lost_bytes_are_got_over(self) -> None:
+        """The stream goes on in the middle of something: whether it is found again or made again, pictures come."""
+        with (
+            camera() as server,
+            TcpProxy(server.port) as network,
+            FrameReader(parse_source(server.url(port=network.port)), QUICK) as reader,
+        ):
+            for _ in range(TIMES):
+                frame_until(reader, lambda frame: True)
+                network.lose(7777)
+                wait_until(lambda: not network.losing, "they are lost")
+                lost_at = time.monotonic()
+                frame_until(reader, lambda frame, since=lost_at: made_since(frame.image, since))  # type: ignore[misc]
 
 
 LOGIN, PASSWORD = "viewer:pa%24%24-w0rd", "pa$$-w0rd"
