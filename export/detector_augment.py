@@ -146,7 +146,7 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
         box, side = boxes[faces[one]], max(1.0, float(sides[one]))
         target = np.exp(rng.uniform(np.log(0.3 * size if filling else 8), np.log(0.9 * size)))
         # Never so small that most of the window is empty; mosaics bring the smallest faces.
-        scale = float(np.clip(target / side, 0.5 * whole, 3.0))
+        scale = float(np.clip(target / side, 0.5 * whole, 10.0 if filling else 3.0))
         focus = (box[:2] + box[2:]) / 2 + rng.uniform(-0.4, 0.4, 2) * size / scale * (1 - min(0.95, target / size))
     angle = rng.normal(0, 15) if rng.random() < 0.35 else 0.0
     flip = rng.random() < 0.5

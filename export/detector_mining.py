@@ -101,13 +101,15 @@ def read(path: Path) -> list[Place]:
 
 
 def mark(scenes: list[Scene], places: list[Place]) -> None:
-    """Put sorted places into their scenes: unmarked faces are ignored, the others are `hard`."""
+    """Put sorted places into their scenes: unmarked faces are ignored, so is a label in the same place (a head from
+    behind, say), and the others are `hard`."""
     by_name: dict[str, list[Place]] = {}
     for place in places:
         by_name.setdefault(place.picture, []).append(place)
     for scene in scenes:
         for place in by_name.get(scene.name, []):
             if place.kind == UNMARKED:
+                scene.kinds[iou(place.box[None], scene.boxes)[0] > 0.8] = IGNORE
                 scene.boxes = np.vstack([scene.boxes, place.box])
                 scene.kinds = np.append(scene.kinds, IGNORE)
                 scene.landmarks = np.concatenate([scene.landmarks, np.full((1, 5, 2), np.nan, np.float32)])

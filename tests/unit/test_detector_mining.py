@@ -121,6 +121,12 @@ def test_unmarked_faces_are_ignored_and_the_others_are_hard() -> None:
     assert (len(there.boxes), len(there.hard)) == (1, 0)
 
 
+def test_a_label_that_was_sorted_as_not_to_be_told_is_ignored() -> None:
+    labelled = scene((5, 5, 45, 55), (300, 100, 400, 200))
+    mark([labelled], places())
+    assert labelled.kinds.tolist() == [IGNORE, FACE, IGNORE]
+
+
 def blue(image: Pixels) -> int:
     return int(((image[..., 0] > 200) & (image[..., 1] < 90) & (image[..., 2] < 90)).sum())
 
