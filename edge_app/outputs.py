@@ -11,7 +11,6 @@ from edge_app.sinks import IsolatedSink
 from edge_app.sinks.jsonl import JsonlSink, SharedJsonlSink
 from edge_app.sinks.queued import QueuedSink
 from edge_app.sinks.summary import SummarySink
-from edge_app.sinks.video import VideoSink
 from edge_app.sinks.window import WindowSink
 from edge_app.sources import SourceInfo
 
@@ -44,6 +43,8 @@ class Outputs:
             if self._events is not None:
                 self._sinks.append(IsolatedSink(self._events))
             if settings.video:
+                from edge_app.sinks.video import VideoSink  # PyAV: 15 MiB that a run without a video does not need
+
                 video = VideoSink(settings.video, info.fps)
                 self._sinks.append(IsolatedSink(QueuedSink(video, info.live)))  # encoding is slow
             if settings.show:

@@ -5,9 +5,6 @@ import socket
 import urllib.parse
 import urllib.request
 
-import av
-import av.error
-
 from edge_app.errors import SourceError
 from edge_app.redact import redact
 
@@ -46,6 +43,8 @@ def check_reachable(url: str, timeout_s: float) -> None:
 
 def why_unreadable(uri: str, timeout_s: float, options: dict[str, str] | None = None) -> str:
     """A few words on why nothing can be decoded from a file or URL that OpenCV could not open."""
+    import av  # 15 MiB that a run without trouble and without a video does not need
+
     try:
         with av.open(uri, timeout=timeout_s, options=options or {}) as container:
             if not container.streams.video:

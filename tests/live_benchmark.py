@@ -123,7 +123,8 @@ def soak(still: Path, seconds: float) -> dict[str, Any]:
     with one_camera(still) as server, tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "edge_app", "run", server.url(), "--headless", "--events", "events.jsonl"]
         command += ["--output", "video.mp4", "--summary", "summary.json"]
-        with subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL) as process:
+        quiet = subprocess.DEVNULL
+        with subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet) as process:
             start = time.monotonic()
             while process.poll() is None and (passed := time.monotonic() - start) < 4 * seconds:
                 time.sleep(SAMPLE_S)
