@@ -113,7 +113,7 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
 
     Half of the time, and always with a goal, the picture has a long side of the window's to 720 pixels, as the runtime
     shows it at 320 and at 640, and the window is a part of it; otherwise one face is chosen and brought to a size drawn
-    evenly in log scale from 8 pixels, or in windows over 320 px at times from a third of the window, to most of it.
+    evenly in log scale from 8 pixels, or in windows over 320 px at times from half of the window, to most of it.
     """
     image = scene.image()
     height, width = image.shape[:2]
@@ -144,7 +144,8 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
         sides = (boxes[faces, 2:] - boxes[faces, :2]).max(1)
         one = int(sides.argmax() if filling else rng.integers(len(faces)))
         box, side = boxes[faces[one]], max(1.0, float(sides[one]))
-        target = np.exp(rng.uniform(np.log(0.3 * size if filling else 8), np.log(0.9 * size)))
+        low, high = (0.45, 0.95) if filling else (8 / size, 0.9)
+        target = size * np.exp(rng.uniform(np.log(low), np.log(high)))
         # Never so small that most of the window is empty; mosaics bring the smallest faces.
         scale = float(np.clip(target / side, 0.5 * whole, 10.0 if filling else 3.0))
         focus = (box[:2] + box[2:]) / 2 + rng.uniform(-0.4, 0.4, 2) * size / scale * (1 - min(0.95, target / size))
