@@ -17,7 +17,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -34,13 +34,13 @@ from edge_app.outputs import Outputs
 from edge_app.pictures import Picture
 from edge_app.settings import Settings, SourceSettings
 from edge_app.sources import SourceInfo, parse_source
-from tests.rtsp import age_s, camera, made_since, read_stamp
+from tests.rtsp import RtspServer, age_s, camera, made_since, read_stamp
 
 WORK_S = 0.08  # artificial work on each frame, twice what 25 frames a second leave
 PLAIN_FRAMES = 150
 SETTLE_S = 5.0  # not counted: models are loaded, the stream begins
 REBOOTS = 20
-SAMPLE_S = 2.0
+SAMPLE_S = 1.0
 
 Ages = npt.NDArray[np.float64]
 
@@ -93,16 +93,16 @@ def reconnects(still: Path, _seconds: float) -> dict[str, Any]:
     with one_camera(still) as server, FrameReader(parse_source(server.url()), settings) as reader:
         frames = iter(reader)
         next(frames)
-        for _ in range(REBOOTS):
+        for number in range(1, REBOOTS + 1):
             server.kill()
             server.start()
             back_at = time.monotonic()
             next(frame for frame in frames if made_since(frame.image, back_at))
             seconds.append(time.monotonic() - back_at)
+            next(frame for frame in frames if reader.stats()["reconnects"] == number)  # counted at the next look
             held.append(resources(os.getpid()))
-        counted = reader.stats()["reconnects"]
     return {
-        "reconnects": counted,
+        "reconnects": len(seconds),
         "seconds": {"median": round(float(np.median(seconds)), 2), "max": round(max(seconds), 2)},
         "after the third": held[2],
         "after the last": held[-1],
@@ -130,6 +130,8 @@ def soak(still: Path, seconds: float) -> dict[str, Any]:
                 time.sleep(SAMPLE_S)
                 if passed > 0.1 * seconds:  # memory that is taken once, at the start, is no growth
                     rows.append((passed / 60, resources(process.pid)["RSS MiB"]))
+            if process.poll() is not None:
+                raise SystemExit(f"error: the run ended by itself with exit code {process.returncode}")
             process.terminate()
             code = process.wait(60)
         frames = json.loads((Path(folder) / "summary.json").read_text())["frames"]
@@ -143,7 +145,7 @@ def soak(still: Path, seconds: float) -> dict[str, Any]:
     }
 
 
-def one_camera(still: Path, fps: int = 25) -> Any:
+def one_camera(still: Path, fps: int = 25) -> AbstractContextManager[RtspServer]:
     return camera("1280x720", still=still, fps=fps)
 
 

@@ -24,3 +24,16 @@ def test_ages_are_told_beside_those_of_a_plain_loop(
     assert found["plain loop"]["max"] > ours["median"]
     quarters = found["plain loop"]["medians of quarters"]
     assert quarters == sorted(quarters)
+
+
+def test_restarts_and_the_memory_of_a_whole_run_are_told(
+    astronaut: Pixels, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(live_benchmark, "REBOOTS", 3)
+    monkeypatch.setattr(sys, "argv", ["live_benchmark", "reconnects", "soak", "--minutes", "0.06"])
+    assert live_benchmark.main() == 0
+    restarts, soak = map(json.loads, capsys.readouterr().out.splitlines())
+    assert restarts["reconnects"]["reconnects"] == 3
+    assert restarts["reconnects"]["after the last"]["RSS MiB"] > 20
+    assert soak["soak"]["exit code"] == 0
+    assert soak["soak"]["frames"] > 0
