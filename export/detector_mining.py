@@ -109,7 +109,7 @@ def mark(scenes: list[Scene], places: list[Place]) -> None:
     for scene in scenes:
         for place in by_name.get(scene.name, []):
             if place.kind == UNMARKED:
-                scene.kinds[iou(place.box[None], scene.boxes)[0] > 0.8] = IGNORE
+                scene.kinds[iou(place.box[None], scene.boxes)[0] > 0.8] = IGNORE  # the table holds whole pixels
                 scene.boxes = np.vstack([scene.boxes, place.box])
                 scene.kinds = np.append(scene.kinds, IGNORE)
                 scene.landmarks = np.concatenate([scene.landmarks, np.full((1, 5, 2), np.nan, np.float32)])

@@ -3,7 +3,7 @@
 The server paints the time into every picture, so the age of a frame is told by the picture itself: from its making to
 the moment at which its results are written. Beside it, in the same run: a plain loop of OpenCV with the same models.
 
-python -m tests.live_benchmark                          # everything: half an hour
+python -m tests.live_benchmark                          # everything: 40 minutes
 python -m tests.live_benchmark age work --minutes 1     # some of it
 """
 
@@ -18,13 +18,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import supervision as sv
 
 from edge_app import cameras, pipeline
@@ -42,13 +42,11 @@ SETTLE_S = 5.0  # not counted: models are loaded, the stream begins
 REBOOTS = 20
 SAMPLE_S = 1.0
 
-Ages = npt.NDArray[np.float64]
-
 
 def main() -> int:
     passes: dict[str, Callable[[Path, float], dict[str, Any]]] = {
-        "age": age,
-        "work": work,
+        "age": one,
+        "work": partial(one, work_s=WORK_S),
         "reconnects": reconnects,
         "cameras": four_cameras,
         "soak": soak,
@@ -71,18 +69,11 @@ def main() -> int:
     return 0
 
 
-def age(still: Path, seconds: float) -> dict[str, Any]:
-    """One camera, 25 frames a second."""
+def one(still: Path, seconds: float, work_s: float = 0.0) -> dict[str, Any]:
+    """One camera, 25 frames a second, with artificial work on each frame."""
     with one_camera(still) as server:
-        ages = watched(Settings.model_validate({"source": {"uri": server.url()}}), seconds)
-        return {"edge_app": by_camera(ages), "plain loop": spread(plain_loop(server.url(), 0.0))}
-
-
-def work(still: Path, seconds: float) -> dict[str, Any]:
-    """The same with artificial work on each frame, too much for the camera's rate."""
-    with one_camera(still) as server:
-        ages = watched(Settings.model_validate({"source": {"uri": server.url()}}), seconds, WORK_S)
-        return {"edge_app": by_camera(ages), "plain loop": spread(plain_loop(server.url(), WORK_S))}
+        ages = watched(Settings.model_validate({"source": {"uri": server.url()}}), seconds, work_s)
+        return {"edge_app": by_camera(ages), "plain loop": spread(plain_loop(server.url(), work_s))}
 
 
 def reconnects(still: Path, _seconds: float) -> dict[str, Any]:
