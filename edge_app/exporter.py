@@ -93,10 +93,10 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"edge_app_{name}", text, value)
 
 
-def resident_bytes() -> int | None:
-    """RSS of this process; None where the system does not tell."""
+def resident_bytes(process: int | str = "self") -> int | None:
+    """RSS of a process, this one unless another is named by its id; None where the system does not tell."""
     with contextlib.suppress(OSError, IndexError, ValueError):
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return None
 
 

@@ -228,7 +228,7 @@ class Batches(IterableDataset[list[Sample]]):
     def __iter__(self) -> Iterator[list[Sample]]:
         rng = np.random.default_rng(self.seed)
         while True:
-            # Mostly 320, the size boards use; the larger ones show faces of up to 576 pixels, and whole pictures as the
+            # Mostly 320, the size boards use; the larger ones show faces of up to 608 pixels, and whole pictures as the
             # runtime sees them at 640.
             size = int(rng.choice([320, 480, 640], p=[0.68, 0.08, 0.24]))
             yield [self.sample(size, rng) for _ in range(max(1, round(self.batch * (320 / size) ** 2)))]

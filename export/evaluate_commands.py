@@ -10,6 +10,9 @@ from edge_app.errors import UsageError
 from edge_app.models import models_dir
 from export.commands import Folder, Which, labelled_faces, show, val_data
 
+Peers = Annotated[list[Path] | None, typer.Option(help="Another detector's ONNX, measured in the same run.")]
+Sizes = Annotated[list[int] | None, typer.Option(help="Detector long side, pixels.  [default: 320 and 640]")]
+
 
 def evaluate(
     which: Which,
@@ -18,8 +21,8 @@ def evaluate(
         typer.Option(help="COCO file, images in images/ beside it; classifier also: folder with mask/ and no_mask/."),
     ] = None,
     folder: Folder = None,
-    peer: Annotated[list[Path] | None, typer.Option(help="Another detector's ONNX, measured in the same run.")] = None,
-    size: Annotated[list[int] | None, typer.Option(help="Detector long side, pixels.  [default: 320 and 640]")] = None,
+    peer: Peers = None,
+    size: Sizes = None,
     engine: Annotated[str, typer.Option(help="Detector engine: opencv or onnxruntime.")] = "opencv",
     plots: Annotated[Path | None, typer.Option(help="Folder for plots.  [default: none]")] = None,
     mistakes: Annotated[
@@ -39,8 +42,8 @@ def evaluate(
 
 def evaluate_together(
     data: Annotated[Path | None, typer.Option(help="COCO file, images in images/ beside it.")] = None,
-    peer: Annotated[list[Path] | None, typer.Option(help="Another detector's ONNX, measured in the same run.")] = None,
-    size: Annotated[list[int] | None, typer.Option(help="Detector long side, pixels.  [default: 320 and 640]")] = None,
+    peer: Peers = None,
+    size: Sizes = None,
     detector: Annotated[Path | None, typer.Option(help="Model folder.  [default: models/face_detector]")] = None,
     classifier: Annotated[Path | None, typer.Option(help="Model folder.  [default: models/mask_classifier]")] = None,
 ) -> None:
@@ -125,15 +128,13 @@ def _evaluate_detector(
     for side in sizes:
         results = {name: measure.evaluate(each, pictures, side) for name, each in engines.items()}
         cuts = {name: result.threshold(measure.FALSE_RATE) for name, result in results.items()}
-        out[f"long side {side} px"] = {name: result.report() for name, result in results.items()}
+        rows = {name: result.report() for name, result in results.items()}
         for name, each in engines.items():
-            out[f"long side {side} px"][name][f"faces that fill {measure.FILLING:.0%} of the frame"] = measure.close_up(
-                each, pictures, side, cuts[name]
-            )
+            close = measure.close_up(each, pictures, side, cuts[name])
+            rows[name][f"faces that fill {measure.FILLING:.0%} of the frame"] = close
         if f"score@{side}" in thresholds:
-            out[f"long side {side} px"][folder.name]["shipped threshold"] = results[folder.name].at(
-                thresholds[f"score@{side}"]
-            )
+            rows[folder.name]["shipped threshold"] = results[folder.name].at(thresholds[f"score@{side}"])
+        out[f"long side {side} px"] = rows
         if plots:
             plots.mkdir(parents=True, exist_ok=True)
             measure.plot(results, plots / f"recall-{side}.png")

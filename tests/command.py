@@ -59,6 +59,12 @@ class Running:
         self.process.wait()
 
 
+def held(process: int | str = "self") -> dict[str, int]:
+    """What of the system a process holds, this one unless another is named."""
+    folder = Path(f"/proc/{process}")
+    return {name: len(list((folder / kind).iterdir())) for name, kind in (("threads", "task"), ("open files", "fd"))}
+
+
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

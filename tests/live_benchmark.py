@@ -10,8 +10,7 @@ python -m tests.live_benchmark age work --minutes 1     # some of it
 import argparse
 import json
 import os
-import subprocess
-import sys
+import signal
 import tempfile
 import threading
 import time
@@ -29,12 +28,14 @@ import supervision as sv
 
 from edge_app import cameras, pipeline
 from edge_app.capture import FrameReader
+from edge_app.exporter import resident_bytes
 from edge_app.frames import Frame, FrameResult
 from edge_app.outputs import Outputs
 from edge_app.pictures import Picture
 from edge_app.settings import Settings, SourceSettings
 from edge_app.sources import SourceInfo, parse_source
-from tests.rtsp import RtspServer, age_s, camera, made_since, read_stamp
+from tests.command import Running, held
+from tests.rtsp import RtspServer, age_if_read, camera, in_720p, made_since, write_still
 
 WORK_S = 0.08  # artificial work on each frame, twice what 25 frames a second leave
 PLAIN_FRAMES = 150
@@ -60,10 +61,7 @@ def main() -> int:
     from skimage.data import astronaut  # an extra that the tests of this module can skip without
 
     with tempfile.TemporaryDirectory() as folder:
-        portrait = np.full((720, 1280, 3), 90, np.uint8)
-        portrait[150:662, 300:812] = astronaut()[..., ::-1]
-        still = Path(folder) / "still.i420"
-        still.write_bytes(cv2.cvtColor(portrait, cv2.COLOR_BGR2YUV_I420).tobytes())
+        still = write_still(Path(folder) / "portrait.i420", in_720p(astronaut()[..., ::-1]))
         for name in args.passes or passes:
             print(json.dumps({name: passes[name](still, args.minutes * 60)}), flush=True)
     return 0
@@ -79,7 +77,7 @@ def one(still: Path, seconds: float, work_s: float = 0.0) -> dict[str, Any]:
 def reconnects(still: Path, _seconds: float) -> dict[str, Any]:
     """The server is killed and started again; how long after its return a picture is there that is new."""
     seconds: list[float] = []
-    held: list[dict[str, float]] = []
+    after: list[dict[str, float]] = []
     settings = SourceSettings(reconnect_max_s=1.0)
     with one_camera(still) as server, FrameReader(parse_source(server.url()), settings) as reader:
         frames = iter(reader)
@@ -91,12 +89,12 @@ def reconnects(still: Path, _seconds: float) -> dict[str, Any]:
             next(frame for frame in frames if made_since(frame.image, back_at))
             seconds.append(time.monotonic() - back_at)
             next(frame for frame in frames if reader.stats()["reconnects"] >= number)  # counted at the next look
-            held.append(resources(os.getpid()))
+            after.append(resources(os.getpid()))
     return {
         "reconnects": len(seconds),
         "seconds": {"median": round(float(np.median(seconds)), 2), "max": round(max(seconds), 2)},
-        "after the third": held[2],
-        "after the last": held[-1],
+        "after the third": after[2],
+        "after the last": after[-1],
     }
 
 
@@ -111,20 +109,17 @@ def four_cameras(still: Path, seconds: float) -> dict[str, Any]:
 def soak(still: Path, seconds: float) -> dict[str, Any]:
     """The command itself, writing a video and events: what it holds, sampled while it runs."""
     rows: list[tuple[float, float]] = []
+    outputs = ("--events", "events.jsonl", "--output", "video.mp4", "--summary", "summary.json")
     with one_camera(still) as server, tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "edge_app", "run", server.url(), "--headless", "--events", "events.jsonl"]
-        command += ["--output", "video.mp4", "--summary", "summary.json"]
-        quiet = subprocess.DEVNULL
-        with subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet) as process:
+        with Running(Path(folder), "run", server.url(), "--headless", *outputs) as command:
             start = time.monotonic()
-            while process.poll() is None and (passed := time.monotonic() - start) < 4 * seconds:
+            while command.process.poll() is None and (passed := time.monotonic() - start) < 4 * seconds:
                 time.sleep(SAMPLE_S)
                 if passed > 0.1 * seconds:  # memory that is taken once, at the start, is no growth
-                    rows.append((passed / 60, resources(process.pid)["RSS MiB"]))
-            if process.poll() is not None:
-                raise SystemExit(f"error: the run ended by itself with exit code {process.returncode}")
-            process.terminate()
-            code = process.wait(60)
+                    rows.append((passed / 60, resources(command.process.pid)["RSS MiB"]))
+            if command.process.poll() is not None:
+                raise SystemExit(f"error: the run ended by itself with {command.process.returncode}:\n{command.err}")
+            code = command.finish(signal.SIGTERM)
         frames = json.loads((Path(folder) / "summary.json").read_text())["frames"]
     minutes, rss = np.array(rows).T
     return {
@@ -152,8 +147,8 @@ def watched(settings: Settings, seconds: float, work_s: float = 0.0) -> dict[str
 
         def write(self, result: FrameResult) -> None:
             super().write(result)
-            if time.monotonic() > counted_from and read_stamp(result.frame.image) is not None:
-                self._ages.append(age_s(result.frame.image))
+            if time.monotonic() > counted_from and (age := age_if_read(result.frame.image)) is not None:
+                self._ages.append(age)
 
     stop = threading.Event()
     alarm = threading.Timer(SETTLE_S + seconds, stop.set)
@@ -184,18 +179,15 @@ def plain_loop(url: str, work_s: float) -> list[float]:
         image = np.asarray(capture.read()[1], np.uint8)
         now = time.monotonic()
         judge.judge(judge.detect(Frame(image, index, now, now, time.time())))
-        if read_stamp(image) is not None:
-            ages.append(age_s(image))
+        if (age := age_if_read(image)) is not None:
+            ages.append(age)
     capture.release()
     return ages
 
 
 def resources(process: int) -> dict[str, float]:
     """What a process holds: threads, open files, resident memory."""
-    folder = Path(f"/proc/{process}")
-    pages = int((folder / "statm").read_text().split()[1])
-    held = {"threads": len(list((folder / "task").iterdir())), "open files": len(list((folder / "fd").iterdir()))}
-    return held | {"RSS MiB": round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)}
+    return {**held(process), "RSS MiB": round((resident_bytes(process) or 0) / 2**20, 1)}
 
 
 def by_camera(ages: dict[str, list[float]]) -> dict[str, Any]:

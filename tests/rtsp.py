@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -98,6 +99,19 @@ def camera(size: str = "320x240", login: str = "", still: Path | None = None, fp
         server.kill()
 
 
+def write_still(path: Path, picture: Pixels) -> Path:
+    """A file for `RtspServer`'s `still`, of a uint8 (H, W, 3) BGR picture."""
+    path.write_bytes(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420).tobytes())
+    return path
+
+
+def in_720p(portrait: Pixels) -> Pixels:
+    """A grey 1280x720 picture with a 512x512 one in it, whose face is below the time."""
+    picture = np.full((720, 1280, 3), 90, np.uint8)
+    picture[150:662, 300:812] = portrait
+    return picture
+
+
 def read_stamp(image: Pixels) -> int | None:
     """The milliseconds of the monotonic clock drawn into a picture, modulo 2**32; None where the check sum is wrong."""
     cell = image.shape[1] // _PER_ROW
@@ -113,13 +127,20 @@ def read_stamp(image: Pixels) -> int | None:
     return int.from_bytes(bytes(data), "big")
 
 
-def age_s(image: Pixels) -> float:
-    """Seconds since the picture was made, by the time drawn into it; the clock is the one of both processes."""
+def age_if_read(image: Pixels) -> float | None:
+    """Seconds since the picture was made, by the time drawn into it; the clock is the one of both processes. None where
+    the time cannot be read."""
     stamp = read_stamp(image)
-    assert stamp is not None, "the picture carries no readable time"
-    return ((time.monotonic_ns() // 1_000_000 - stamp) & 0xFFFFFFFF) / 1000
+    return None if stamp is None else ((time.monotonic_ns() // 1_000_000 - stamp) & 0xFFFFFFFF) / 1000
+
+
+def age_s(image: Pixels) -> float:
+    age = age_if_read(image)
+    assert age is not None, "the picture carries no readable time"
+    return age
 
 
 def made_since(image: Pixels, moment: float) -> bool:
     """Whether the picture was made after that time of the monotonic clock; not where its own time cannot be read."""
-    return read_stamp(image) is not None and time.monotonic() - age_s(image) > moment
+    age = age_if_read(image)
+    return age is not None and time.monotonic() - age > moment

@@ -19,7 +19,7 @@ from tests.command import Running
 from tests.integration.test_observe import get
 from tests.integration.test_pipeline import lines, playable_frames, told
 from tests.media import Pixels, write_clip
-from tests.rtsp import camera
+from tests.rtsp import camera, in_720p, write_still
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("models")]
 
@@ -171,11 +171,8 @@ def test_a_signal_ends_all_with_complete_files(tmp_path: Path, astronaut: Pixels
 
 def test_four_cameras_on_the_network(tmp_path: Path, astronaut: Pixels, port: int) -> None:
     """Real 720p streams in one process: each gives events, metrics tell them apart, one stop ends all."""
-    size, names = (1280, 720), ("a", "b", "c", "d")
-    still = tmp_path / "portrait.i420"
-    picture = np.full((size[1], size[0], 3), 90, np.uint8)
-    picture[150:662, 300:812] = astronaut
-    still.write_bytes(cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420).tobytes())
+    names = ("a", "b", "c", "d")
+    still = write_still(tmp_path / "portrait.i420", in_720p(astronaut))
     with ExitStack() as stack:
         servers = [stack.enter_context(camera("1280x720", still=still)) for _ in names]
         config = configuration(tmp_path, *zip(names, (server.url() for server in servers), strict=True))

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 import pytest
 
@@ -19,9 +18,9 @@ from edge_app.errors import SourceError
 from edge_app.frames import Frame
 from edge_app.settings import SourceSettings
 from edge_app.sources import parse_source
-from tests.command import Running, wait_until
+from tests.command import Running, held, wait_until
 from tests.media import Pixels
-from tests.rtsp import age_s, camera, made_since, read_stamp
+from tests.rtsp import age_s, camera, made_since, read_stamp, write_still
 from tests.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.slow
@@ -63,11 +62,6 @@ def recovered(reader: FrameReader, reconnects: int) -> None:
 
 def udp_sockets() -> int:
     return len(Path("/proc/net/udp").read_text(encoding="ascii").splitlines()) - 1
-
-
-def held() -> dict[str, int]:
-    """What of the system this process holds."""
-    return {what: len(os.listdir(f"/proc/self/{what}")) for what in ("task", "fd")}  # noqa: PTH208
 
 
 class TestFreshness:
@@ -256,9 +250,8 @@ class TestCommandLine:
 
     def test_the_password_opens_the_stream_and_is_never_shown(self, tmp_path: Path, astronaut: Pixels) -> None:
         """Through a loss, too: what is logged then names the source. The portrait is there to make events."""
-        still, folder = tmp_path / "portrait.i420", tmp_path / "run"
+        still, folder = write_still(tmp_path / "portrait.i420", astronaut), tmp_path / "run"
         folder.mkdir()
-        still.write_bytes(cv2.cvtColor(astronaut, cv2.COLOR_BGR2YUV_I420).tobytes())
         outputs = ("--events", "e.jsonl", "--summary", "s.json", "--output", "v.mp4")
         with (
             camera("512x512", f"viewer:{PASSWORD}", still) as server,
