@@ -90,13 +90,12 @@ class TestPortrait:
 
 
 class TestEngines:
-    @pytest.mark.parametrize("size", [192, 320, 500, 640])
-    def test_opencv_and_onnxruntime_find_the_same(self, models: Path, film: list[Pixels], size: int) -> None:
+    @pytest.mark.parametrize(("size", "faces"), [(192, 8), (320, 9), (500, 9), (640, 9)])  # at 192 one is 10 px wide
+    def test_opencv_and_onnxruntime_find_the_same(
+        self, models: Path, film: list[Pixels], size: int, faces: int
+    ) -> None:
         one, other = with_engine("opencv", size), with_engine("onnxruntime", size)
-        faces = 0
-        for image in film:
-            faces += self.compare(one.detect(image), other.detect(image))
-        assert faces >= 5
+        assert sum(self.compare(one.detect(image), other.detect(image)) for image in film) >= faces
 
     def test_crowds_too(self, models: Path, astronaut: Pixels) -> None:
         tile = cv2.resize(astronaut[:300, 60:380], (213, 200), interpolation=cv2.INTER_AREA)
