@@ -73,5 +73,10 @@ class MaskClassifier:
         crops = crop_faces(image, np.asarray(detections.xyxy, np.float32), self._size)
         probability = self.probabilities(crops)
         detections.data["mask_probability"] = probability
-        detections.class_id = np.where(probability >= 0.5, MASK, NO_MASK)
+        detections.class_id = class_ids(probability)
         return crops
+
+
+def class_ids(mask_probability: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """The likelier class of each mask probability: int (n,)."""
+    return np.where(mask_probability >= 0.5, MASK, NO_MASK)

@@ -36,7 +36,8 @@ class FrameResult:
     """A frame with everything that was found in it; what a sink receives.
 
     detections: xyxy in pixels of `frame.image`; class_id 0 mask, 1 no_mask; tracker_id -1 until a person is confirmed;
-        data["mask_probability"] float32 (n,), data["landmarks"] float32 (n, 5, 2) pixels.
+        data["mask_probability"] and data["quality"] float32 (n,) of the person's last classified face, see `recheck`;
+        data["landmarks"] float32 (n, 5, 2) pixels.
     verdicts: one for each row of `detections`, in order.
     events: what changed with this frame.
     timings: stage name -> milliseconds.

@@ -19,6 +19,7 @@ from edge_app.overlay import annotate_image
 from edge_app.quality import QualityGate
 from edge_app.settings import Settings
 from edge_app.sources import list_images, load_image
+from edge_app.verdicts import face_label
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,6 @@ def judge(
         if names:
             _write(names.free(path), annotate_image(image, detections, [face.label for face in faces]))
         yield Picture(path, (image.shape[1], image.shape[0]), faces)
-
-
-def face_label(mask_probability: float, mask_threshold: float, no_mask_threshold: float) -> str:
-    """mask, no_mask, or between the thresholds unsure."""
-    if mask_probability >= mask_threshold:
-        return "mask"
-    return "no_mask" if mask_probability <= no_mask_threshold else "unsure"
 
 
 def _expand(paths: Iterable[Path], on_error: Callable[[SourceError], None]) -> Iterator[Path]:

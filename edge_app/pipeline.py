@@ -1,4 +1,4 @@
-"""The life of a frame, top to bottom: read | detect | classify, track, vote, tell | draw and write.
+"""The life of a frame, top to bottom: read | detect | track, classify, vote, tell | draw and write.
 
 The bars are thread boundaries with bounded hand-over in order. OpenCV and ONNX Runtime release the GIL, so plain
 threads run side by side. A file gives the same results as one frame at a time would; a live source keeps only its
@@ -24,6 +24,7 @@ from edge_app.observer import Observer
 from edge_app.outputs import Outputs
 from edge_app.pictures import Picture
 from edge_app.quality import QualityGate
+from edge_app.recheck import Rechecks
 from edge_app.settings import Settings
 from edge_app.sinks.jsonl import SharedJsonlSink
 from edge_app.sources import parse_source
@@ -66,6 +67,7 @@ class Judge:
         self._gate = QualityGate(settings.quality)
         self._tracker = FaceTracker(settings.tracker)
         high, low = self._classifier.bounds(settings.verdict)
+        self._rechecks = Rechecks(settings.classifier.recheck_s, high, low)
         self._board = VerdictBoard(settings.verdict, high, low, forget_s=settings.tracker.lost_s)
         self._lifecycle = Lifecycle(settings.source.camera, settings.tracker.lost_s)
 
@@ -77,15 +79,20 @@ class Judge:
         return FrameResult(frame, detections, timings=timings)
 
     def judge(self, result: FrameResult) -> FrameResult:
-        """Classify the faces, join them to persons, vote, and tell what changed. Frames must come in order."""
-        with timed(result.timings, "classify"):
-            image = result.frame.image
-            crops = self._classifier.classify(image, result.detections)
-            self._gate.rate(crops, result.detections, (image.shape[1], image.shape[0]))
+        """Join the faces to persons, classify those that are due, vote, and tell what changed. Frames must come in
+        order."""
+        image, time = result.frame.image, result.frame.time
         with timed(result.timings, "track"):
-            result.detections = self._tracker.update(result.detections, result.frame.time)
+            detections = result.detections = self._tracker.update(result.detections, time)
+        with timed(result.timings, "classify"):
+            due = self._rechecks.due(detections, time)
+            fresh = sv.Detections(detections.xyxy[due])
+            crops = self._classifier.classify(image, fresh)
+            self._gate.rate(crops, fresh, (image.shape[1], image.shape[0]))
+            self._rechecks.complete(detections, due, fresh)
         with timed(result.timings, "decide"):
-            result.verdicts = self._board.update(result.detections, result.frame.time)
+            result.verdicts = self._board.update(detections, time)
+            self._rechecks.remember(detections, due, result.verdicts, time)
             result.events = self._lifecycle.update(result)
         return result
 

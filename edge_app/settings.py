@@ -58,6 +58,9 @@ class ClassifierSettings(Section):
     precision: Literal["int8", "fp32"] = Field("int8", description="Which ONNX file of the model runs")
     provider: str = Field("CPUExecutionProvider", description="onnxruntime execution provider")
     threads: int = Field(1, ge=1, le=64, description="CPU threads of the classifier")
+    recheck_s: float = Field(
+        0.2, ge=0, le=3600, description="A person whose verdict stands is classified again after this long, seconds"
+    )
 
 
 class QualitySettings(Section):

@@ -34,6 +34,13 @@ class Verdict:
     votes: int
 
 
+def face_label(mask_probability: float, mask_threshold: float, no_mask_threshold: float) -> Label:
+    """What one face is called by itself: mask, no_mask, or between the thresholds unsure."""
+    if mask_probability >= mask_threshold:
+        return "mask"
+    return "no_mask" if mask_probability <= no_mask_threshold else "unsure"
+
+
 class _Voter:
     __slots__ = ("label", "last_seen", "votes")
 
@@ -97,4 +104,4 @@ class VerdictBoard:
             return label
         if votes < self._settings.min_votes:
             return "unsure"
-        return "mask" if mean >= self._high else "no_mask" if mean <= self._low else "unsure"
+        return face_label(mean, self._high, self._low)

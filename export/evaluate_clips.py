@@ -10,6 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import supervision as sv
+
 from edge_app.capture import FrameReader
 from edge_app.classifier import MaskClassifier
 from edge_app.pipeline import Judge
@@ -29,12 +31,13 @@ def evaluate(folder: Path, settings: Settings) -> dict[str, Any]:
         Of the same faces: `called mask, share of faces` with a probability from the mask threshold up in the single
         frame, and `told mask, share of faces` with the voted verdict mask.
     """
-    bound, _ = MaskClassifier(settings.classifier).bounds(settings.verdict)
+    classifier = MaskClassifier(settings.classifier)
     clips = json.loads((folder / "clips.json").read_text(encoding="utf-8"))
-    return {name: _clip(folder / name, truth["labels"], settings, bound) for name, truth in clips.items()}
+    return {name: _clip(folder / name, truth["labels"], settings, classifier) for name, truth in clips.items()}
 
 
-def _clip(path: Path, ranges: list[list[Any]], settings: Settings, bound: float) -> dict[str, Any]:
+def _clip(path: Path, ranges: list[list[Any]], settings: Settings, classifier: MaskClassifier) -> dict[str, Any]:
+    bound, _ = classifier.bounds(settings.verdict)
     judge, counts, persons, faces, frames = Judge(settings), Counter[str](), set[str](), 0, 0
     called = voted = 0
     aside = ASIDE.get(path.name)
@@ -47,7 +50,9 @@ def _clip(path: Path, ranges: list[list[Any]], settings: Settings, bound: float)
             found = result.detections
             if truth is None or found.tracker_id is None:
                 continue
-            rows = zip(found.tracker_id, found.xyxy, result.verdicts, found.data["mask_probability"], strict=True)
+            alone = sv.Detections(found.xyxy)  # the run itself does not classify every face in every frame
+            classifier.classify(frame.image, alone)
+            rows = zip(found.tracker_id, found.xyxy, result.verdicts, alone.data["mask_probability"], strict=True)
             for tracker_id, (x0, y0, x1, y1), verdict, probability in rows:
                 x, y = (x0 + x1) / 2, (y0 + y1) / 2
                 if tracker_id < 0 or (aside and aside[0] <= x <= aside[2] and aside[1] <= y <= aside[3]):

@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import pytest
+import supervision as sv
 
 from edge_app import demo, pipeline
 from edge_app.capture import FrameReader
@@ -17,7 +18,7 @@ from edge_app.events import Event
 from edge_app.frames import FrameResult
 from edge_app.outputs import Outputs
 from edge_app.pictures import Picture
-from edge_app.pipeline import Judge, Progress, Summary, run
+from edge_app.pipeline import Judge, Models, Progress, Summary, run
 from edge_app.settings import Settings
 from edge_app.sources import parse_source
 from tests.conftest import need
@@ -119,6 +120,39 @@ class TestDemo:
         assert len(film.threaded.frames) == FRAMES
         for index, (one, other) in enumerate(zip(film.threaded.frames, film.single.frames, strict=True)):
             assert one == other, f"frame {index}"
+
+    def test_looking_again_at_every_face_tells_no_other_story(
+        self, film: Film, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The film classified in every frame: the same events, each change seen at most two frames earlier, for more
+        than twice the work."""
+        monkeypatch.setattr(demo, "FRAMES", FRAMES)
+        monkeypatch.setattr(demo, "FPS", FPS)
+        seen = {0.0: Record(), 0.2: Record()}
+        classified = dict.fromkeys(seen, 0)
+        for recheck_s, record in seen.items():
+            wanted = settings(classifier={"recheck_s": recheck_s})
+            models = Models(wanted)
+            judge, classify = Judge(wanted, models), models.classifier.classify
+
+            def counted(image: Pixels, faces: sv.Detections, at: float = recheck_s, call: Any = classify) -> Pixels:
+                classified[at] += len(faces)
+                crops: Pixels = call(image, faces)
+                return crops
+
+            monkeypatch.setattr(models.classifier, "classify", counted)
+            with FrameReader(parse_source("demo"), wanted.source) as reader:
+                for frame in reader:
+                    record.add(judge.judge(judge.detect(frame)))
+            record.events += judge.close()
+        often, seldom = seen.values()
+        assert [frame[:3] for frame in often.frames] == [frame[:3] for frame in seldom.frames]
+        changes = len(often.events) - 1
+        late = [one[0] for one, other in zip(often.frames, seldom.frames, strict=True) if one[3] != other[3]]
+        assert len(late) <= 2 * changes
+        assert [(e.type, e.label) for e in often.events] == [(e.type, e.label) for e in seldom.events]
+        assert classified[0.0] == sum(len(frame[1]) for frame in often.frames)
+        assert 0 < classified[0.2] < classified[0.0] / 2
 
     def test_the_events_file_tells_the_same_story(self, film: Film) -> None:
         assert [told(event) for event in lines(film.folder / "e.jsonl")] == [told(e) for e in film.single.events]
