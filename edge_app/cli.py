@@ -20,7 +20,6 @@ from edge_app.config import Given, Resolved, resolve
 from edge_app.errors import INTERRUPTED, EdgeAppError, SinkError, SourceError, StoppedEarly, UsageError
 from edge_app.process import guarded, print_error, stop_on_signal
 from edge_app.redact import redact
-from edge_app.setting_keys import values
 from edge_app.settings import Settings
 
 app = typer.Typer(
@@ -283,42 +282,18 @@ def config_command(
     Credentials are masked.
     """
     from edge_app import report
+    from edge_app.config_view import shown, to_yaml
 
     resolved = _settings(config, profile, assignments)
-    shown = {k: redact(v) if isinstance(v, str) else v for k, v in _shown(resolved).items()}
-    if format is ConfigFormat.table:
-        words = {k: v if isinstance(v, str) else json.dumps(v) for k, v in shown.items()}
-        report.table(("setting", "value", "from"), [(k, v, resolved.origin[k]) for k, v in words.items()])
+    if format is ConfigFormat.yaml:
+        for line in to_yaml(resolved):
+            report.line(line)
     elif format is ConfigFormat.json:
-        report.to_json({k: {"value": v, "from": resolved.origin[k]} for k, v in shown.items()}, indent=2)
+        report.to_json({k: {"value": v, "from": resolved.origin[k]} for k, v in shown(resolved).items()}, indent=2)
     else:
-        import yaml
-
-        section = ""
-        for key, value in shown.items():
-            *parents, leaf = key.split(".")
-            item = bool(parents) and parents[0].startswith("sources[")
-            indent = ("    " if parents[0] == section else "  - ") if item else "  " * len(parents)
-            if parents and parents[0] != section:
-                section = parents[0]
-                if section == "sources[0]" or not item:
-                    report.line("sources:" if item else f"{section}:")
-            text = yaml.safe_dump(value, width=10_000, allow_unicode=True).removesuffix("...\n").strip()
-            report.line(f"{indent}{leaf}: {text}  # {resolved.origin[key]}")
+        words = {k: v if isinstance(v, str) else json.dumps(v) for k, v in shown(resolved).items()}
+        report.table(("setting", "value", "from"), [(k, v, resolved.origin[k]) for k, v in words.items()])
     return 0
-
-
-def _shown(resolved: Resolved) -> dict[str, Any]:
-    """Dotted key -> value; in place of `sources` what each of its items sets itself, as `sources[0].uri`."""
-    shown: dict[str, Any] = {}
-    for key, value in values(resolved.settings).items():
-        if key != "sources" or value is None:
-            shown[key] = value
-            continue
-        for number, item in enumerate(value):
-            own = {f"sources[{number}].{leaf}": part for leaf, part in item.items()}
-            shown |= {name: part for name, part in own.items() if name in resolved.origin}
-    return shown
 
 
 def _quiet_opencv() -> None:
