@@ -1,0 +1,47 @@
+"""The detector's network: its maps, the contract of its export, and weights of an earlier shape."""
+
+import pytest
+
+from tests.workshop import leave, missing
+
+if reason := missing("torch"):
+    leave(reason)
+
+import torch
+
+from export import detector_net
+from export.detector_net import OUTPUTS, FaceNet, YuNetContract, narrow
+
+
+class TestNet:
+    def test_maps(self) -> None:
+        maps = FaceNet()(torch.zeros(2, 3, 64, 96))
+        assert [tuple(m.shape) for m in maps] == [(2, 16, 8, 12), (2, 16, 4, 6), (2, 16, 2, 3)]
+
+    def test_the_contract_gives_opencvs_twelve_outputs(self) -> None:
+        net = FaceNet().eval()
+        image = torch.rand(1, 3, 64, 96) * 255
+        with torch.inference_mode():
+            out = dict(zip(OUTPUTS, YuNetContract(net).eval()(image), strict=True))
+            maps = net(image)
+        channels = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
+        for name, value in out.items():
+            head, stride = name.split("_")
+            assert tuple(value.shape) == (1, 64 // int(stride) * (96 // int(stride)), channels[head])
+        assert torch.equal(out["bbox_16"][0, 4 * 1 + 3 + 2], maps[1][0, 2:6, 1, 3])  # row 1, column 3 of six
+        assert torch.allclose(out["obj_8"][0, 13, 0], maps[0][0, 1, 1, 1].sigmoid())
+
+    def test_narrowing_drops_the_channels_that_answers_weigh_least(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        torch.manual_seed(0)
+        monkeypatch.setattr(detector_net, "TOWER", 48)
+        wide = FaceNet().eval()
+        with torch.no_grad():
+            for head in wide.heads:
+                head.out.weight[:, 1::3] = 0  # sixteen channels that no answer needs
+        monkeypatch.undo()
+        cut = FaceNet().eval()
+        cut.load_state_dict(narrow(wide.state_dict()))
+        image = torch.rand(1, 3, 64, 96) * 255
+        with torch.inference_mode():
+            for a, b in zip(wide(image), cut(image), strict=True):
+                assert torch.allclose(a, b, atol=1e-5)
