@@ -122,7 +122,7 @@ class TestDemo:
             assert one == other, f"frame {index}"
 
     def test_looking_again_at_every_face_tells_no_other_story(
-        self, film: Film, monkeypatch: pytest.MonkeyPatch
+        self, models: Path, astronaut: Pixels, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The film classified in every frame: the same events, each change seen at most two frames earlier, for more
         than twice the work."""
@@ -132,15 +132,15 @@ class TestDemo:
         classified = dict.fromkeys(seen, 0)
         for recheck_s, record in seen.items():
             wanted = settings(classifier={"recheck_s": recheck_s})
-            models = Models(wanted)
-            judge, classify = Judge(wanted, models), models.classifier.classify
+            loaded = Models(wanted)
+            judge, classify = Judge(wanted, loaded), loaded.classifier.classify
 
             def counted(image: Pixels, faces: sv.Detections, at: float = recheck_s, call: Any = classify) -> Pixels:
                 classified[at] += len(faces)
                 crops: Pixels = call(image, faces)
                 return crops
 
-            monkeypatch.setattr(models.classifier, "classify", counted)
+            monkeypatch.setattr(loaded.classifier, "classify", counted)
             with FrameReader(parse_source("demo"), wanted.source) as reader:
                 for frame in reader:
                     record.add(judge.judge(judge.detect(frame)))
