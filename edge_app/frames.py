@@ -48,3 +48,9 @@ class FrameResult:
     verdicts: "list[Verdict]" = field(default_factory=list)
     events: "list[Event]" = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
+
+
+def tracker_ids(detections: sv.Detections) -> list[int]:
+    """The tracker id of each row; -1 for who is no confirmed person, and for all that no tracker has seen."""
+    ids = detections.tracker_id
+    return [-1] * len(detections) if ids is None else [int(i) for i in ids]

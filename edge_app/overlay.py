@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import supervision as sv
 
-from edge_app.frames import FrameResult
+from edge_app.frames import FrameResult, tracker_ids
 
 # Green, red and amber of the Okabe-Ito palette, told apart by colour-blind eyes too; the text says the same.
 _COLOURS = {"mask": "#009E73", "no_mask": "#D55E00", "unsure": "#E69F00"}
@@ -21,10 +21,9 @@ def annotate(result: FrameResult) -> npt.NDArray[np.uint8]:
         uint8 (H, W, 3) BGR; the frame itself is left as it is.
     """
     detections = result.detections
-    ids = detections.tracker_id if detections.tracker_id is not None else [-1] * len(detections)
     texts = [
         (f"#{tracker_id} " if tracker_id >= 0 else "") + f"{_words(v.label)} {v.confidence:.0%}"
-        for tracker_id, v in zip(ids, result.verdicts, strict=True)
+        for tracker_id, v in zip(tracker_ids(detections), result.verdicts, strict=True)
     ]
     return _draw(result.frame.image, detections, [v.label for v in result.verdicts], texts)
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import supervision as sv
 
 from edge_app.classifier import class_ids
+from edge_app.frames import tracker_ids
 from edge_app.verdicts import Verdict, face_label
 
 
@@ -37,7 +38,7 @@ class Rechecks:
 
     def due(self, detections: sv.Detections, time: float) -> npt.NDArray[np.bool_]:
         """bool (n,): the rows of a frame that want classifying. `time` is the frame's, in seconds."""
-        return np.array([not self._known(tracker_id, time) for tracker_id in _ids(detections)], bool)
+        return np.array([not self._known(tracker_id, time) for tracker_id in tracker_ids(detections)], bool)
 
     def _known(self, tracker_id: int, time: float) -> bool:
         found = self._found.get(tracker_id)
@@ -48,7 +49,7 @@ class Rechecks:
         for the others what was found last."""
         probability, quality = np.zeros(len(detections), np.float32), np.zeros(len(detections), np.float32)
         probability[due], quality[due] = fresh.data["mask_probability"], fresh.data["quality"]
-        ids = _ids(detections)
+        ids = tracker_ids(detections)
         for row in np.flatnonzero(~due):
             found = self._found[ids[row]]
             probability[row], quality[row] = found.mask_probability, found.quality
@@ -60,15 +61,10 @@ class Rechecks:
     ) -> None:
         """Keep what was found of those whose verdict it agrees with, and forget who is not in this frame."""
         before, self._found = self._found, {}
-        columns = (_ids(detections), due, detections.data["mask_probability"], detections.data["quality"], verdicts)
+        data = detections.data
+        columns = (tracker_ids(detections), due, data["mask_probability"], data["quality"], verdicts)
         for tracker_id, was_due, probability, quality, verdict in zip(*columns, strict=True):
             label = face_label(probability, self._high, self._low)
             if tracker_id >= 0 and quality > 0 and label == verdict.label != "unsure":
                 when = time if was_due else before[tracker_id].time
                 self._found[tracker_id] = _Found(when, float(probability), float(quality))
-
-
-def _ids(detections: sv.Detections) -> list[int]:
-    """Tracker ids, -1 for who is no confirmed person."""
-    ids = detections.tracker_id
-    return [-1] * len(detections) if ids is None else [int(i) for i in ids]

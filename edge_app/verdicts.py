@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import supervision as sv
 
+from edge_app.frames import tracker_ids
 from edge_app.settings import VerdictSettings
 
 Label = Literal["mask", "no_mask", "unsure"]
@@ -72,10 +73,9 @@ class VerdictBoard:
         probabilities = np.asarray(detections.data.get("mask_probability", np.zeros(len(detections))))
         scores = detections.confidence if detections.confidence is not None else np.ones(len(detections))
         weights = np.asarray(scores) * detections.data.get("quality", 1.0)
-        ids = detections.tracker_id if detections.tracker_id is not None else np.full(len(detections), -1)
         verdicts = [
-            self._vote(int(tracker_id), time, float(probability), float(weight))
-            for tracker_id, probability, weight in zip(ids, probabilities, weights, strict=True)
+            self._vote(tracker_id, time, float(probability), float(weight))
+            for tracker_id, probability, weight in zip(tracker_ids(detections), probabilities, weights, strict=True)
         ]
         for tracker_id in [i for i, v in self._voters.items() if time - v.last_seen > self._forget_s]:
             del self._voters[tracker_id]

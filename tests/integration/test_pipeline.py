@@ -74,6 +74,15 @@ class Record:
         self.times |= {event.label: result.frame.time for event in result.events}
 
 
+def one_at_a_time(judge: Judge, wanted: Settings) -> Record:
+    record = Record()
+    with FrameReader(parse_source("demo"), wanted.source) as reader:
+        for frame in reader:
+            record.add(judge.judge(judge.detect(frame)))
+    record.events += judge.close()
+    return record
+
+
 @dataclass
 class Film:
     """The demo judged twice: by `run`, with its files, and one frame at a time."""
@@ -88,7 +97,7 @@ class Film:
 @pytest.fixture(scope="module")
 def film(models: Path, astronaut: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Film:
     folder = tmp_path_factory.mktemp("film")
-    threaded, single = Record(), Record()
+    threaded = Record()
 
     class Recording(Outputs):
         def write(self, result: FrameResult) -> None:
@@ -107,11 +116,7 @@ def film(models: Path, astronaut: Pixels, tmp_path_factory: pytest.TempPathFacto
             progress.append(Progress(state.frames, state.total, state.fps, state.persons, dict(state.verdicts)))
 
         summary = run(wanted, on_progress=on_progress)
-        judge = Judge(wanted)
-        with FrameReader(parse_source("demo"), wanted.source) as reader:
-            for frame in reader:
-                single.add(judge.judge(judge.detect(frame)))
-        single.events += judge.close()
+        single = one_at_a_time(Judge(wanted), wanted)
     return Film(folder, summary, progress, threaded, single)
 
 
@@ -128,9 +133,9 @@ class TestDemo:
         than twice the work."""
         monkeypatch.setattr(demo, "FRAMES", FRAMES)
         monkeypatch.setattr(demo, "FPS", FPS)
-        seen = {0.0: Record(), 0.2: Record()}
-        classified = dict.fromkeys(seen, 0)
-        for recheck_s, record in seen.items():
+        seen: list[Record] = []
+        classified = {0.0: 0, 0.2: 0}
+        for recheck_s in classified:
             wanted = settings(classifier={"recheck_s": recheck_s})
             loaded = Models(wanted)
             judge, classify = Judge(wanted, loaded), loaded.classifier.classify
@@ -141,11 +146,8 @@ class TestDemo:
                 return crops
 
             monkeypatch.setattr(loaded.classifier, "classify", counted)
-            with FrameReader(parse_source("demo"), wanted.source) as reader:
-                for frame in reader:
-                    record.add(judge.judge(judge.detect(frame)))
-            record.events += judge.close()
-        often, seldom = seen.values()
+            seen.append(one_at_a_time(judge, wanted))
+        often, seldom = seen
         assert [frame[:3] for frame in often.frames] == [frame[:3] for frame in seldom.frames]
         changes = len(often.events) - 1
         late = [one[0] for one, other in zip(often.frames, seldom.frames, strict=True) if one[3] != other[3]]
