@@ -11,6 +11,7 @@ from export import evaluate_commands, retrain_commands, train_commands
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
 for command in (
     train_commands.train_classifier,
+    train_commands.train_teacher,
     train_commands.compare_classifiers,
     train_commands.train_detector,
     train_commands.average,

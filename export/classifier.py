@@ -1,23 +1,30 @@
-"""Train the mask classifier from scratch: a thin ResNet on 112 px face crops, one process, resumable.
+"""Train the mask classifier: a thin ResNet on 112 px face crops, from scratch or from an earlier one, resumable.
 
 python -m export train-classifier --minutes 45 --out runs/classifier
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import torch
 import torch.nn.functional as F
+from scipy.special import softmax
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 from torchvision.models.resnet import BasicBlock, conv1x1
 
+from edge_app.errors import UsageError
 from edge_app.faces import CROP_SIZE, to_network_input
 from export.classifier_augment import vary
 from export.classifier_data import INCORRECT, MASK, NO_MASK, Faces, load_faces
 from export.classifier_more import JoinedFaces, added_faces
-from export.run import Recipe, Run
+from export.engines import open_session
+from export.from_onnx import adopt, origin
+from export.run import RESTART, Recipe, Run
 from export.training import load_checkpoint, seed_everything, shared_data
 
 LABELS = ["mask", "no_mask"]
@@ -27,6 +34,7 @@ WIDTH, BLOCKS = 32, 2
 BATCH = 64
 RECIPE = Recipe(rate=2e-3, decay=0.05, warmup=0.03, average=0.999, longest=5.0)
 SMOOTHING = 0.02  # labels of web photos are not all true; it also keeps the logits where a temperature can mend them
+TAUGHT = 0.7  # of a target, what teachers say: they see through wrong labels, and err at times themselves
 SHARES = {MASK: 0.46, NO_MASK: 0.42, INCORRECT: 0.12}  # of a batch, before masks are drawn on some bare faces
 
 
@@ -66,14 +74,18 @@ class MaskNet(nn.Module):
 
 
 class Batches(IterableDataset[tuple[Tensor, Tensor]]):
-    """Endless batches: float32 (B, 3, size, size) network input and int64 (B,) classes.
+    """Endless batches: float32 (B, 3, size, size) network input and float32 (B, 2) probabilities of the classes.
 
     A class is drawn first, then its source evenly (square root of size), then a face: else the largest set's look
     would stand for the class.
+
+    teachers: ONNX classifiers of the same input and output; what they say of a crop counts `TAUGHT` beside its label.
     """
 
-    def __init__(self, faces: Faces, batch: int, seed: int, size: int = CROP_SIZE) -> None:
-        self.faces, self.batch, self.seed, self.size = faces, batch, seed, size
+    def __init__(
+        self, faces: Faces, batch: int, seed: int, size: int = CROP_SIZE, teachers: Sequence[Path] = ()
+    ) -> None:
+        self.faces, self.batch, self.seed, self.size, self.teachers = faces, batch, seed, size, teachers
         self.kinds = [k for k in SHARES if (faces.kinds == k).any()]
         self.groups = {
             k: [np.flatnonzero((faces.kinds == k) & (faces.sources == s)) for s in np.unique(faces.sources)]
@@ -82,6 +94,8 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         rng = np.random.default_rng(self.seed)
+        # Opened here, in the process that prepares batches: a session does not survive a fork.
+        teachers = [open_teacher(file) for file in self.teachers]
         shares = np.array([SHARES[k] for k in self.kinds])
         while True:
             views = []
@@ -89,7 +103,12 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
                 donor = self.faces[self.pick(MASK, rng)] if kind == NO_MASK and MASK in self.groups else None
                 views.append(vary(self.faces[self.pick(int(kind), rng)], donor, rng, self.size))
             crops, targets = zip(*views, strict=True)
-            yield torch.from_numpy(to_network_input(np.stack(crops))), torch.tensor(targets)
+            x = to_network_input(np.stack(crops))
+            target = np.eye(len(LABELS), dtype=np.float32)[list(targets)]
+            if teachers:
+                said = [softmax(session.run(["logits"], {"input": x})[0], axis=1) for session in teachers]
+                target = (1 - TAUGHT) * target + TAUGHT * np.mean(said, 0)
+            yield torch.from_numpy(x), torch.from_numpy(target)
 
     def pick(self, kind: int, rng: np.random.Generator) -> int:
         groups = [g for g in self.groups[kind] if len(g)]
@@ -97,10 +116,25 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
         return int(rng.choice(groups[rng.choice(len(groups), p=sizes / sizes.sum())]))
 
 
+def open_teacher(file: Path) -> ort.InferenceSession:
+    """A classifier to learn from.
+
+    Raises:
+        UsageError: not an ONNX file, or not of `MaskNet`'s input and output.
+    """
+    try:
+        session = open_session(str(file))
+        session.run(["logits"], {"input": np.zeros((1, 3, CROP_SIZE, CROP_SIZE), np.float32)})
+    except Exception as error:  # onnxruntime raises many unrelated types
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
+        raise UsageError(f"{file}: not a teacher ({reason}); expected an ONNX file made by train-teacher") from None
+    return session
+
+
 def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True, faces: Faces | None = None,
     width: int = WIDTH, batch: int = BATCH, add: Sequence[Path] = (), restart: bool = False, blocks: int = BLOCKS,
-    size: int = CROP_SIZE,
+    size: int = CROP_SIZE, start: Path | None = None, teachers: Sequence[Path] = (),
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
@@ -113,11 +147,15 @@ def train(
         size: side of the crops, pixels; the runtime takes `CROP_SIZE`.
         add: COCO files of further training faces, images/ beside each.
         restart: begin the schedule again at the checkpoint's averaged net, with `RESTART` of the peak rate.
+        start: ONNX file of an earlier classifier to begin at, with `RESTART` of the peak rate; None: from scratch.
+        teachers: ONNX classifiers to learn from beside the labels, see `Batches`.
 
     Raises:
-        UsageError: a file in `add` that cannot be used.
+        UsageError: a file in `add`, `start` or `teachers` that cannot be used.
     """
     torch.set_num_threads(threads)
+    for file in teachers:
+        open_teacher(file)
     more = [added_faces(coco, out) for coco in add]  # first: it may be refused
     faces = faces or load_faces(shared_data(), out / "faces")
     faces = JoinedFaces([faces, *more]) if more else faces
@@ -125,13 +163,20 @@ def train(
     if state:
         width, blocks = state["width"], state["blocks"]
     seed_everything(seed)
-    net = MaskNet(width, blocks).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+    source = Batches(faces, batch, seed * 100_000 + (state["step"] if state else 0), size, teachers)
+    net = MaskNet(width, blocks)
+    recipe = RECIPE
+    if start:
+        recipe = replace(RECIPE, rate=RECIPE.rate * RESTART)
+        if not state:
+            adopt(net, start, [x for x, _ in islice(source, 8)])
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     facts = {
         "width": width, "blocks": blocks, "seed": seed, "minutes": minutes,
+        "start": origin(start) if start else None, "teachers": [origin(file) for file in teachers],
         "added": [(coco.name, len(part)) for coco, part in zip(add, more, strict=True)],
     }  # fmt: skip
-    run = Run(out, net, RECIPE, minutes, state, restart, facts)
-    source = Batches(faces, batch, seed * 100_000 + run.step, size)
+    run = Run(out, net, recipe, minutes, state, restart, facts)
     batches = iter(DataLoader(source, None, num_workers=1, prefetch_factor=4))
     for _ in run:
         x, target = next(batches)
@@ -139,7 +184,7 @@ def train(
         with torch.autocast("cpu", torch.bfloat16):
             logits = net(x.to(memory_format=torch.channels_last))
         loss = F.cross_entropy(logits.float(), target, label_smoothing=SMOOTHING)
-        run.learn({"loss": loss}, accuracy=float((logits.argmax(1) == target).float().mean()))
+        run.learn({"loss": loss}, accuracy=float((logits.argmax(1) == target.argmax(1)).float().mean()))
     return run.path
 
 

@@ -111,6 +111,14 @@ def build_classifier(
     quantize(folder / "model.onnx", folder / "model.int8.onnx", calibration_crops(train))
     state = load_checkpoint(run / "checkpoint.pt") or {}
     added: list[tuple[str, int]] = state.get("added", [])
+    start, teachers = state.get("start"), state.get("teachers") or []
+    command = (
+        f"python -m export train-classifier --minutes {state.get('spent', 0) / 60:.0f} --seed {state.get('seed', 0)}"
+    )
+    options = [
+        *(["--start models/mask_classifier/model.onnx"] if start else []),
+        *("--teacher runs/teacher/teacher.onnx" for _ in teachers),
+    ]
     truth = (val.labels == "mask").astype(float)
     rest: dict[str, Any] = {
         "name": "mask_classifier",
@@ -139,8 +147,9 @@ def build_classifier(
             ],
             "caution": CAUTION,
             "network": f"ResNet-18 layout of torchvision basic blocks, first stage {state.get('width')} channels",
-            "command": f"python -m export train-classifier --minutes {state.get('spent', 0) / 60:.0f} "
-            f"--seed {state.get('seed', 0)}",
+            **({"weights at the start": start} if start else {}),
+            **({"learnt from": [f"{teacher} (70 % of each label)" for teacher in teachers]} if teachers else {}),
+            "command": " ".join([command, *options]),
             "steps": state.get("step"),
             "minutes": round(state.get("spent", 0) / 60, 1),
             "limits": [

@@ -40,15 +40,16 @@ class Run:
         state: the checkpoint to go on from.
         restart: begin the schedule again at the checkpoint's averaged net, with `RESTART` of the peak rate.
         facts: what else the checkpoint shall hold.
+        optimizer: of the net's parameters; None: `Muon`.
     """
 
     def __init__(
         self, out: Path, net: nn.Module, recipe: Recipe, minutes: float, state: dict[str, Any] | None,
-        restart: bool = False, facts: dict[str, Any] | None = None,
+        restart: bool = False, facts: dict[str, Any] | None = None, optimizer: torch.optim.Optimizer | None = None,
     ) -> None:  # fmt: skip
         self.net, self.average, self.recipe, self.facts = net, copy.deepcopy(net), recipe, facts or {}
         self.path, self.curve, self.plot = out / "checkpoint.pt", Curve(out / "curve.csv"), out / "curve.png"
-        self.optimizer = Muon(net, recipe.rate, recipe.decay)
+        self.optimizer = optimizer or Muon(net, recipe.rate, recipe.decay)
         self.step, spent, origin = 0, 0.0, 0.0
         if state:
             net.load_state_dict(state["average" if restart else "net"])

@@ -30,12 +30,38 @@ def train_classifier(
     add: Annotated[
         list[Path] | None, typer.Option(help="Reviewed COCO file from `label`, trained on too; may be repeated.")
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="ONNX", help="Earlier model.onnx to go on from, at a lower rate.  [default: from scratch]"
+        ),
+    ] = None,
+    teacher: Annotated[
+        list[Path] | None, typer.Option(metavar="ONNX", help="From `train-teacher`, to learn from; may be repeated.")
+    ] = None,
 ) -> None:
-    """Train the mask classifier from scratch on the shared data."""
+    """Train the mask classifier on the shared data."""
     from export.classifier import train
 
     need_data("scenes/train.json")
-    print(train(out, minutes, seed, threads, resume, add=add or [], restart=restart))
+    taught = teacher or []
+    print(train(out, minutes, seed, threads, resume, add=add or [], restart=restart, start=start, teachers=taught))
+
+
+def train_teacher(
+    minutes: Minutes = 40,
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint, data cache, curve and teacher.onnx.")] = Path(
+        "runs/teacher"
+    ),
+    seed: Seed = 0,
+    threads: Threads = 2,
+    resume: Resume = True,
+) -> None:
+    """Fine-tune a larger network, pretrained on ImageNet, for `train-classifier --teacher` to learn from."""
+    from export.teacher import train
+
+    need_data("scenes/train.json")
+    print(train(out, minutes, seed, threads, resume))
 
 
 def compare_classifiers(

@@ -13,7 +13,7 @@ import torch
 
 from edge_app.classifier import MaskClassifier
 from edge_app.detector import open_detector
-from edge_app.errors import ModelError
+from edge_app.errors import ModelError, UsageError
 from edge_app.faces import CROP_SIZE, crop_face, to_network_input
 from edge_app.models import Model
 from edge_app.settings import ClassifierSettings, DetectorSettings
@@ -23,6 +23,7 @@ from export.classifier import load, train
 from export.classifier_data import MASK, NO_MASK, Face, Faces, cut_region, store_faces
 from export.classifier_wear import draw_mask
 from export.release import build_classifier
+from export.teacher import train as train_teacher
 from export.training import Curve, load_checkpoint
 
 BOX = np.array([175, 65, 275, 190], np.float32)  # of the astronaut's face
@@ -117,6 +118,45 @@ def test_shapes_are_compared_by_what_they_cost_and_reach(
     header, line, *rows = variants.table(found).splitlines()
     assert {text.count("|") for text in (header, line, *rows)} == {9}
     assert rows[1].startswith("| 16, 2, 96 px | ")
+
+
+@pytest.fixture(scope="module")
+def pupil(run: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of one step that goes on from the released file, with a teacher of a few steps."""
+    out, faces = tmp_path_factory.mktemp("pupil"), Faces(run / "faces")
+    teacher = train_teacher(out / "teacher", 0.1, threads=1, faces=faces, batch=16)
+    train(out, 0.002, 1, 1, faces=faces, width=8, batch=16, start=folder / "model.onnx", teachers=[teacher])
+    return out
+
+
+def test_a_pupil_begins_where_the_released_file_stands(
+    pupil: Path, folder: Path, astronaut: npt.NDArray[np.uint8]
+) -> None:
+    crops = as_crops(views(astronaut, 40, seed=2))
+    before = measure.probabilities(folder, "fp32", crops.crops)
+    with torch.inference_mode():
+        after = load(pupil / "checkpoint.pt")(torch.from_numpy(to_network_input(crops.crops))).softmax(1)[:, 0].numpy()
+    state = load_checkpoint(pupil / "checkpoint.pt")
+    assert state is not None
+    assert state["step"] > 0
+    assert np.corrcoef(before, after)[0, 1] > 0.95
+
+
+def test_the_card_says_what_a_pupil_learnt_from(
+    pupil: Path, run: Path, astronaut: npt.NDArray[np.uint8], tmp_path: Path
+) -> None:
+    build_classifier(pupil, tmp_path, Faces(run / "faces"), as_crops(views(astronaut, 40, seed=1)), "drawn views", "p")
+    card = (tmp_path / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "weights at the start: model.onnx of version t" in card
+    assert "ImageNet" in card
+    assert "--start models/mask_classifier/model.onnx --teacher runs/teacher/teacher.onnx" in card
+
+
+def test_a_file_that_is_no_teacher_is_refused(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "teacher.onnx").write_text("no network")
+    with pytest.raises(UsageError, match=r"teacher\.onnx: not a teacher .*train-teacher"):
+        train(tmp_path / "out", 0.05, faces=Faces(run / "faces"), teachers=[tmp_path / "teacher.onnx"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_torch_and_onnxruntime_agree_for_any_batch(run: Path, folder: Path) -> None:

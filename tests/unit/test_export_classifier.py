@@ -13,9 +13,12 @@ from tests.workshop import Pixels, leave, missing
 if reason := missing("torch", "torchvision"):
     leave(reason)
 
+import onnx
 import torch
 
+from edge_app.errors import UsageError
 from edge_app.faces import crop_face
+from edge_app.models import models_dir
 from export import classifier_augment
 from export.classifier import Batches, MaskNet
 from export.classifier_augment import degrade, vary
@@ -31,6 +34,8 @@ from export.classifier_data import (
     store_faces,
 )
 from export.classifier_wear import draw_chin_mask, draw_mask
+from export.from_onnx import adopt, origin
+from export.to_onnx import export_classifier
 
 Array = npt.NDArray[np.float32]
 UNKNOWN, NO_POINTS = np.full(4, np.nan, np.float32), np.full((5, 2), np.nan, np.float32)
@@ -169,10 +174,10 @@ class TestBatches:
 
     def test_both_classes_have_about_the_same_share(self, faces: Faces) -> None:
         x, target = next(iter(Batches(faces, 300, seed=0)))
-        assert (tuple(x.shape), x.dtype, target.dtype) == ((300, 3, 112, 112), torch.float32, torch.int64)
+        assert (tuple(x.shape), x.dtype, target.dtype) == ((300, 3, 112, 112), torch.float32, torch.float32)
         assert -1 <= float(x.min()) < -0.5 < 0.5 < float(x.max()) <= 1
-        assert set(target.tolist()) == {MASK, NO_MASK}
-        assert 0.42 < float((target == MASK).float().mean()) < 0.62
+        assert {tuple(row) for row in target.tolist()} == {(1, 0), (0, 1)}
+        assert 0.42 < float(target[:, MASK].mean()) < 0.62
 
     def test_a_small_source_is_drawn_more_often_than_its_size_says(self, faces: Faces) -> None:
         batches, rng = Batches(faces, 4, seed=0), np.random.default_rng(0)
@@ -185,9 +190,59 @@ class TestBatches:
         assert torch.equal(ta, tb)
         assert not torch.equal(a, c)
 
+    def test_a_teacher_has_its_share_of_each_target(self, faces: Faces, tmp_path: Path) -> None:
+        net = MaskNet(8).eval()
+        export_classifier(net, tmp_path / "teacher.onnx", 112)
+        x, plain = next(iter(Batches(faces, 8, seed=1)))
+        same, taught = next(iter(Batches(faces, 8, seed=1, teachers=[tmp_path / "teacher.onnx"])))
+        assert torch.equal(x, same)
+        with torch.inference_mode():
+            said = net(x).softmax(1)
+        torch.testing.assert_close(taught, 0.3 * plain + 0.7 * said, atol=1e-4, rtol=0)
+
     def test_a_class_may_be_absent(self, tmp_path: Path) -> None:
         only = store_faces(iter([face(NO_MASK)]), tmp_path / "faces")
         assert len(next(iter(Batches(only, 8, 0)))[1]) == 8
+
+
+class TestFromOnnx:
+    @pytest.fixture
+    def trained(self) -> MaskNet:
+        """A net whose batch norms are far from where they begin."""
+        torch.manual_seed(3)
+        net = MaskNet(8)
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
+                    assert tensor is not None
+                    torch.nn.init.uniform_(tensor, 0.2, 1.5)
+        return net.eval()
+
+    def test_the_same_function_and_nearly_so_while_training(self, trained: MaskNet, tmp_path: Path) -> None:
+        export_classifier(trained, tmp_path / "model.onnx", 112)
+        x, again = torch.rand(64, 3, 112, 112) * 2 - 1, MaskNet(8)
+        adopt(again, tmp_path / "model.onnx", [x[:32], x[32:]])
+        with torch.inference_mode():
+            torch.testing.assert_close(again(x), trained(x), atol=1e-3, rtol=1e-3)
+            again.train()
+            again.head[2].eval()  # dropout
+            torch.testing.assert_close(again(x), trained(x), atol=2e-2, rtol=2e-2)
+
+    def test_another_shape_and_no_onnx_file_are_refused(self, trained: MaskNet, tmp_path: Path) -> None:
+        export_classifier(trained, tmp_path / "model.onnx", 112)
+        (tmp_path / "text.onnx").write_text("no network")
+        for file, net in (("model.onnx", MaskNet(16)), ("text.onnx", MaskNet(8)), ("gone.onnx", MaskNet(8))):
+            with pytest.raises(UsageError, match=file):
+                adopt(net, tmp_path / file, [])
+
+    def test_what_a_file_is(self, trained: MaskNet, tmp_path: Path) -> None:
+        export_classifier(trained, tmp_path / "model.onnx", 112)
+        assert origin(tmp_path / "model.onnx") == "model.onnx"
+        assert origin(models_dir() / "mask_classifier" / "model.onnx").startswith("model.onnx of version ")
+        says = onnx.load(tmp_path / "model.onnx")
+        says.doc_string = "a teacher"
+        onnx.save(says, tmp_path / "model.onnx")
+        assert origin(tmp_path / "model.onnx") == "a teacher"
 
 
 class TestNet:

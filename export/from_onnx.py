@@ -1,0 +1,81 @@
+"""Weights out of a released ONNX file, back into a network that can be trained on: no checkpoint need be kept."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import onnx
+import torch
+from onnx.numpy_helper import to_array
+from torch import Tensor, nn
+
+from edge_app.errors import UsageError
+from edge_app.models import MANIFEST, Model
+
+
+def origin(file: Path) -> str:
+    """What an ONNX file is: what it says of itself, else its version in the manifest beside it, else its name.
+
+    Raises:
+        UsageError: not an ONNX file.
+    """
+    if said := read(file).doc_string:
+        return said
+    known = (file.parent / MANIFEST).is_file()
+    return f"{file.name} of version {Model(file.parent).manifest.version}" if known else file.name
+
+
+def read(file: Path) -> onnx.ModelProto:
+    """An ONNX file. Raises UsageError where it is none."""
+    try:
+        return onnx.load(file)
+    except Exception as error:  # protobuf raises its own types
+        raise UsageError(f"{file}: not an ONNX file ({error}); expected one that export wrote") from None
+
+
+@torch.no_grad()
+def adopt(net: nn.Module, file: Path, inputs: Iterable[Tensor]) -> None:
+    """Give `net`, a chain of convolutions with batch norm and a last linear layer, the weights of its own export.
+
+    Export has folded each batch norm into the convolution before it. Here each gets the mean and variance of what it
+    sees as its own, and a scale and bias that undo them: the function stays, and training finds a norm that works.
+
+    Args:
+        net: changed in place; left in evaluation mode.
+        file: fp32 ONNX file that `export_classifier` wrote.
+        inputs: batches of network input, to measure means and variances on.
+
+    Raises:
+        UsageError: not such a file, or of a network of another shape.
+    """
+    graph = read(file).graph
+    tensors = {tensor.name: torch.from_numpy(to_array(tensor).copy()) for tensor in graph.initializer}
+    layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm")]  # in the order of the modules
+    modules = [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    named = [node.input[1:] for node in layers]
+    given = [(tensors[names[0]], tensors[names[1]]) for names in named if len(names) == 2 and {*names} <= {*tensors}]
+    if [module.weight.shape for module in modules] != [weight.shape for weight, _ in given]:
+        raise UsageError(f"{file}: a network of another shape; expected the fp32 file of {type(net).__name__}")
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    for module, (weight, bias) in zip(modules, given, strict=True):
+        module.load_state_dict({"weight": weight} | ({} if module.bias is None else {"bias": bias}))
+    for norm, (_, bias) in zip(norms, given, strict=False):
+        norm.reset_running_stats()  # mean 0, variance 1
+        norm.load_state_dict({"weight": torch.full_like(bias, (1 + norm.eps) ** 0.5), "bias": bias}, strict=False)
+    net.eval()
+    seen: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {norm: [] for norm in norms}
+
+    def look(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
+        seen[norm].append((args[0].mean((0, 2, 3)), args[0].square().mean((0, 2, 3))))
+
+    hooks = [norm.register_forward_pre_hook(look) for norm in norms]
+    for x in inputs:
+        net(x)
+    for hook in hooks:
+        hook.remove()
+    for norm in norms:
+        mean, square = (torch.stack(part).mean(0) for part in zip(*seen[norm], strict=True))
+        variance = (square - mean.square()).clamp_min(1e-6)
+        norm.load_state_dict(
+            {"weight": (variance + norm.eps).sqrt(), "bias": norm.bias + mean, "running_mean": mean,
+             "running_var": variance}, strict=False,
+        )  # fmt: skip

