@@ -38,8 +38,10 @@ def write_folder(folder: Path, payload: bytes, **changes: Any) -> Path:
     return folder
 
 
-def tiny_graph(*, size: int = 112, labels: int = 2, input_name: str = "input", output_name: str = "logits") -> bytes:
-    """ONNX bytes of a classifier that looks at nothing but how red the picture is."""
+def tiny_graph(
+    *, size: int = 112, labels: int = 2, input_name: str = "input", output_name: str = "logits", half: bool = False
+) -> bytes:
+    """ONNX bytes of a classifier that looks at nothing but how red the picture is; `half`: its left half."""
     need(importlib.util.find_spec("onnx"), "onnx is missing: pip install 'edge-app[export]'")
     from onnx import TensorProto, helper, numpy_helper
 
@@ -47,14 +49,21 @@ def tiny_graph(*, size: int = 112, labels: int = 2, input_name: str = "input", o
     weights[0, :2] = (WEIGHT, -WEIGHT)[:labels]
     graph = helper.make_graph(
         [
-            helper.make_node("GlobalAveragePool", [input_name], ["mean"]),
+            helper.make_node("Slice", [input_name, "start", "end", "axis"], ["seen"]),
+            helper.make_node("GlobalAveragePool", ["seen"], ["mean"]),
             helper.make_node("Flatten", ["mean"], ["flat"]),
             helper.make_node("MatMul", ["flat", "weights"], [output_name]),
         ],
         "tiny",
         [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, ["batch", 3, size, size])],
         [helper.make_tensor_value_info(output_name, TensorProto.FLOAT, ["batch", labels])],
-        [numpy_helper.from_array(weights, "weights")],
+        [
+            numpy_helper.from_array(weights, "weights"),
+            *(
+                numpy_helper.from_array(np.array([value]), name)
+                for name, value in (("start", 0), ("end", size // 2 if half else size), ("axis", 3))
+            ),
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString())

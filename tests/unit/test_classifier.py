@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import supervision as sv
 
-from edge_app.classifier import MASK, NO_MASK, MaskClassifier
+from edge_app.classifier import DOUBT, MASK, NO_MASK, MaskClassifier
 from edge_app.errors import ModelError, UsageError
 from edge_app.settings import ClassifierSettings, VerdictSettings
 from tests.tiny_models import WEIGHT, tiny_graph, write_folder
@@ -51,6 +51,18 @@ def test_huge_logits_do_not_overflow(tmp_path: Path) -> None:
 def test_no_crop_gives_no_probability(classifier: MaskClassifier) -> None:
     found = classifier.probabilities(np.zeros((0, 112, 112, 3), np.uint8))
     assert (found.shape, found.dtype.name) == ((0,), "float32")
+
+
+def test_a_doubtful_face_is_looked_at_from_both_sides(tmp_path: Path) -> None:
+    """The network sees the left half, each right half is grey: a red one is sure, one of little red is not."""
+    found = crops(RED, GREY, (127, 127, 176))
+    found[:, :, 56:] = GREY
+    sure, even, doubtful = opened(write_folder(tmp_path, tiny_graph(half=True))).probabilities(found)
+    left, right = 2 * WEIGHT * (176 - 127.5) / 127.5, 2 * WEIGHT * 0.5 / 127.5
+    assert sure == pytest.approx(sigmoid(2 * WEIGHT), abs=1e-5)
+    assert even == pytest.approx(sigmoid(right), abs=1e-5)
+    assert left < DOUBT
+    assert doubtful == pytest.approx(sigmoid((left + right) / 2), abs=1e-5)
 
 
 def test_each_face_gets_its_own_probability_and_class(classifier: MaskClassifier) -> None:
