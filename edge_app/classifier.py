@@ -10,8 +10,8 @@ from edge_app.models import open_model
 from edge_app.settings import ClassifierSettings, VerdictSettings
 
 MASK, NO_MASK = 0, 1  # class ids
-# A face whose two logits are closer than this is looked at again, mirrored, and gets the mean of both: faces are as
-# good either way round, and what only one side shows is the doubtful kind. One labelled face in six is.
+# Log-odds nearer to even than this, 1.8 to 98.2 %, are doubtful: such a face is looked at again, mirrored, and gets the
+# mean of both. A mask is no more or less one in a mirror, and one labelled face in six costs a second look.
 DOUBT = 4.0
 
 
@@ -71,11 +71,11 @@ class MaskClassifier:
         doubtful = np.abs(odds) < DOUBT
         if doubtful.any():
             odds[doubtful] = (odds[doubtful] + self._odds(crops[doubtful][:, :, ::-1])) / 2
-        return np.asarray(1 / (1 + np.exp(np.clip(-odds / self._temperature, -60, 60))), np.float32)
+        return np.asarray(1 / (1 + np.exp(-np.clip(odds, -60, 60))), np.float32)
 
     def _odds(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """mask logit minus no_mask logit, float32 (n,)."""
-        logits = self._session.run(None, {self._input: to_network_input(crops)})[0]
+        """Calibrated log-odds of mask against no_mask, float32 (n,)."""
+        logits = self._session.run(None, {self._input: to_network_input(crops)})[0] / self._temperature
         return np.asarray(logits[:, MASK] - logits[:, NO_MASK])
 
     def classify(self, image: npt.NDArray[np.uint8], detections: sv.Detections) -> npt.NDArray[np.uint8]:
