@@ -154,9 +154,10 @@ def train(
         UsageError: a file in `add`, `start` or `teachers` that cannot be used.
     """
     torch.set_num_threads(threads)
-    for file in teachers:
+    for file in teachers:  # first what may be refused
         open_teacher(file)
-    more = [added_faces(coco, out) for coco in add]  # first: it may be refused
+    origins = {"start": origin(start) if start else None, "teachers": [origin(file) for file in teachers]}
+    more = [added_faces(coco, out) for coco in add]
     faces = faces or load_faces(shared_data(), out / "faces")
     faces = JoinedFaces([faces, *more]) if more else faces
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
@@ -172,8 +173,7 @@ def train(
             adopt(net, start, [x for x, _ in islice(source, 8)])
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     facts = {
-        "width": width, "blocks": blocks, "seed": seed, "minutes": minutes,
-        "start": origin(start) if start else None, "teachers": [origin(file) for file in teachers],
+        "width": width, "blocks": blocks, "seed": seed, "minutes": minutes, **origins,
         "added": [(coco.name, len(part)) for coco, part in zip(add, more, strict=True)],
     }  # fmt: skip
     run = Run(out, net, recipe, minutes, state, restart, facts)

@@ -148,7 +148,11 @@ def build_classifier(
             "caution": CAUTION,
             "network": f"ResNet-18 layout of torchvision basic blocks, first stage {state.get('width')} channels",
             **({"weights at the start": start} if start else {}),
-            **({"learnt from": [f"{teacher} (70 % of each label)" for teacher in teachers]} if teachers else {}),
+            **(
+                {"learnt from": [f"{teacher} ({100 * classifier.TAUGHT:g} % of each label)" for teacher in teachers]}
+                if teachers
+                else {}
+            ),
             "command": " ".join([command, *options]),
             "steps": state.get("step"),
             "minutes": round(state.get("spent", 0) / 60, 1),

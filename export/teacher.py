@@ -2,8 +2,8 @@
 
 EfficientNet-Lite0 ('EfficientNet', 1905.11946, without its parts that phones are slow at) with weights from ImageNet,
 fine-tuned on the same crops as the classifier. It knows cloth, hands and hair from a million pictures, which our own
-hold too few of; the classifier, two and a half times as fast at the edge, learns from what it says of each crop
-('Distilling the Knowledge in a Neural Network', 1503.02531).
+hold too few of; the classifier learns from what it says of each crop ('Distilling the Knowledge in a Neural Network',
+1503.02531).
 
 python -m export train-teacher --minutes 40 --out runs/teacher
 """
