@@ -129,17 +129,15 @@ def pupil(run: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return out
 
 
-def test_a_pupil_begins_where_the_released_file_stands(
-    pupil: Path, folder: Path, astronaut: npt.NDArray[np.uint8]
-) -> None:
-    crops = as_crops(views(astronaut, 40, seed=2))
-    before = measure.probabilities(folder, "fp32", crops.crops)
-    with torch.inference_mode():
-        after = load(pupil / "checkpoint.pt")(torch.from_numpy(to_network_input(crops.crops))).softmax(1)[:, 0].numpy()
+def test_a_pupil_begins_where_the_released_file_stands(pupil: Path, folder: Path) -> None:
     state = load_checkpoint(pupil / "checkpoint.pt")
     assert state is not None
     assert state["step"] > 0
-    assert np.corrcoef(before, after)[0, 1] > 0.95
+    graph = onnx.load(folder / "model.onnx").graph
+    first = next(node for node in graph.node if node.op_type == "Conv").input[1]
+    released = onnx.numpy_helper.to_array(next(t for t in graph.initializer if t.name == first))
+    np.testing.assert_allclose(load(pupil / "checkpoint.pt").stem[0].weight.detach(), released, atol=0.01)
+    assert np.abs(released).max() > 0.05  # kernels of another seed would differ by more
 
 
 def test_the_card_says_what_a_pupil_learnt_from(
