@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import supervision as sv
 
-from edge_app.errors import ModelError, UsageError
+from edge_app.errors import ModelError, UsageError, first_line
 from edge_app.faces import crop_faces, to_network_input
 from edge_app.models import open_model
 from edge_app.settings import ClassifierSettings, VerdictSettings
@@ -45,8 +45,7 @@ class MaskClassifier:
         try:
             self.probabilities(np.zeros((1, self._size, self._size, 3), np.uint8))
         except Exception as error:  # onnxruntime raises many unrelated types for a graph it cannot run
-            first = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
-            raise ModelError(f"{model.folder}: onnxruntime cannot run this classifier ({first})") from None
+            raise ModelError(f"{model.folder}: onnxruntime cannot run this classifier ({first_line(error)})") from None
 
     def bounds(self, settings: VerdictSettings) -> tuple[float, float]:
         """The unsure band in force: mask_threshold and no_mask_threshold of the settings, else of the manifest.

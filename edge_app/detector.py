@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 import supervision as sv
 
-from edge_app.errors import ModelError
+from edge_app.errors import ModelError, first_line
 from edge_app.models import Manifest, Model, open_model
 from edge_app.settings import DetectorSettings
 
@@ -178,6 +178,5 @@ def open_detector(settings: DetectorSettings) -> FaceDetector:
     try:
         detector.detect(np.zeros((settings.input_size, settings.input_size, 3), np.uint8))
     except Exception as error:  # OpenCV and onnxruntime raise many unrelated types for a graph they cannot run
-        first = (str(error).strip().splitlines() or ["no reason given"])[0][:200]
-        raise ModelError(f"{model.folder}: {settings.engine} cannot run this detector ({first})") from None
+        raise ModelError(f"{model.folder}: {settings.engine} cannot run this detector ({first_line(error)})") from None
     return detector

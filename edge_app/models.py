@@ -14,7 +14,7 @@ from typing import Any, Literal
 import onnxruntime as ort
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from edge_app.errors import ModelError
+from edge_app.errors import ModelError, first_line
 
 MANIFEST = "manifest.json"
 ModelName = Literal["face_detector", "mask_classifier"]
@@ -159,7 +159,7 @@ class Model:
         try:
             session = ort.InferenceSession(str(path), options, providers=[provider])
         except Exception as error:  # onnxruntime raises many unrelated types here
-            raise ModelError(f"{path}: onnxruntime cannot load it ({_first_line(error)}): {_REPAIR}") from None
+            raise ModelError(f"{path}: onnxruntime cannot load it ({first_line(error)}): {_REPAIR}") from None
         self._check_tensors(path, session)
         return session
 
@@ -198,10 +198,6 @@ def open_model(folder: Path | None, name: ModelName, stage: Stage) -> Model:
 
 def _fixed(shape: list[int | str]) -> dict[int, int]:
     return {axis: size for axis, size in enumerate(shape) if isinstance(size, int)}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 @cache

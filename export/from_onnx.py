@@ -49,9 +49,8 @@ def adopt(net: nn.Module, file: Path, inputs: Iterable[Tensor]) -> None:
     """
     graph = read(file).graph
     tensors = {tensor.name: torch.from_numpy(to_array(tensor).copy()) for tensor in graph.initializer}
-    layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm")]  # in the order of the modules
     modules = [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    named = [node.input[1:] for node in layers]
+    named = [node.input[1:] for node in graph.node if node.op_type in ("Conv", "Gemm")]  # in the order of the modules
     given = [(tensors[names[0]], tensors[names[1]]) for names in named if len(names) == 2 and {*names} <= {*tensors}]
     if [module.weight.shape for module in modules] != [weight.shape for weight, _ in given]:
         raise UsageError(f"{file}: a network of another shape; expected the fp32 file of {type(net).__name__}")

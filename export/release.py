@@ -111,7 +111,7 @@ def build_classifier(
     quantize(folder / "model.onnx", folder / "model.int8.onnx", calibration_crops(train))
     state = load_checkpoint(run / "checkpoint.pt") or {}
     added: list[tuple[str, int]] = state.get("added", [])
-    start, teachers = state.get("start"), state.get("teachers") or []
+    start, teachers = state.get("start"), state.get("teachers", [])
     command = (
         f"python -m export train-classifier --minutes {state.get('spent', 0) / 60:.0f} --seed {state.get('seed', 0)}"
     )

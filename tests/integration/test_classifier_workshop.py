@@ -58,10 +58,10 @@ def run(astronaut: npt.NDArray[np.uint8], tmp_path_factory: pytest.TempPathFacto
     """A training of some seconds, stopped once and resumed."""
     out = tmp_path_factory.mktemp("run")
     faces = store_faces(iter(views(astronaut, 40, seed=0)), out / "faces")
-    checkpoint = train(out, 0.03, seed=0, threads=1, faces=faces, width=8, batch=16)
+    checkpoint = train(out, 0.02, seed=0, threads=1, faces=faces, width=8, batch=16)
     first = load_checkpoint(checkpoint)
     assert first is not None
-    train(out, 0.2, seed=0, threads=1, faces=faces, batch=16)
+    train(out, 0.4, seed=0, threads=1, faces=faces, batch=16)
     second = load_checkpoint(checkpoint)
     assert second is not None
     assert second["width"] == 8  # a resumed run keeps the network it began with
