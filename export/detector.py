@@ -5,6 +5,8 @@ python -m export train-detector --minutes 90 --out runs/detector
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ from export.detector_augment import MOSAICS, Batches, Sample
 from export.detector_data import FACE, Scene, load_sets
 from export.detector_loss import grid, loss
 from export.detector_mining import hard_file, mark, read
-from export.detector_net import FaceNet
-from export.run import Recipe, Run
+from export.detector_net import INPUT_SCALE, FaceNet
+from export.from_onnx import adopt, origin
+from export.run import RESTART, Recipe, Run
 from export.training import load_checkpoint, seed_everything, shared_data
 
 BATCH = 32  # windows of 320 px; fewer of larger ones
@@ -61,7 +64,7 @@ def training_scenes(cache: Path) -> list[tuple[float, list[Scene]]]:
 
 def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True,
-    sets: list[tuple[float, list[Scene]]] | None = None, restart: bool = False,
+    sets: list[tuple[float, list[Scene]]] | None = None, restart: bool = False, start: Path | None = None,
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
@@ -71,15 +74,26 @@ def train(
         resume: go on from a checkpoint in `out`; otherwise start anew.
         sets: weights and training scenes; None: all sets of the shared data.
         restart: begin the schedule again at the checkpoint's averaged net, with `RESTART` of the peak rate.
+        start: ONNX file of an earlier detector to begin at, with `RESTART` of the peak rate; None: from scratch.
+
+    Raises:
+        UsageError: `start` is no such file.
     """
     torch.set_num_threads(threads)
+    facts = {"start": origin(start) if start else None}  # first what may be refused
     if sets is None:
         sets = training_scenes(out / "scenes.npz")
         mark([scene for _, scenes in sets for scene in scenes], read(hard_file()))
     seed_everything(seed)
-    net = FaceNet().to(memory_format=torch.channels_last)
+    net, recipe = FaceNet(), RECIPE
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
-    run = Run(out, net, RECIPE, minutes, state, restart)
+    if start:
+        recipe = replace(RECIPE, rate=RECIPE.rate * RESTART)
+        if not state:
+            windows = islice(Batches(sets, BATCH, seed), 8)
+            adopt(net, start, (collate(samples)["images"].float() for samples in windows), INPUT_SCALE)
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+    run = Run(out, net, recipe, minutes, state, restart, facts)
     batches, plain = load_batches(sets, seed * 1000 + run.step), False
     forward: Callable[[Tensor], list[Tensor]] = net
     if minutes - run.budget.spent / 60 >= COMPILE_MINUTES and shutil.which("g++"):

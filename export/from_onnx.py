@@ -33,16 +33,17 @@ def read(file: Path) -> onnx.ModelProto:
 
 
 @torch.no_grad()
-def adopt(net: nn.Module, file: Path, inputs: Iterable[Tensor]) -> None:
-    """Give `net`, a chain of convolutions with batch norm and a last linear layer, the weights of its own export.
+def adopt(net: nn.Module, file: Path, inputs: Iterable[Tensor], scale: float = 1.0) -> None:
+    """Give `net`, whose layers stand in the order in which it runs them, the weights of its own export.
 
     Export has folded each batch norm into the convolution before it. Here each gets the mean and variance of what it
     sees as its own, and a scale and bias that undo them: the function stays, and training finds a norm that works.
 
     Args:
-        net: changed in place; left in evaluation mode.
-        file: fp32 ONNX file that `export_classifier` wrote.
+        net: changed in place.
+        file: fp32 ONNX file that `export_classifier` or `export_detector` wrote.
         inputs: batches of network input, to measure means and variances on.
+        scale: of the input, where export has moved it into the first layer.
 
     Raises:
         UsageError: not such a file, or of a network of another shape.
@@ -54,12 +55,15 @@ def adopt(net: nn.Module, file: Path, inputs: Iterable[Tensor]) -> None:
     given = [(tensors[names[0]], tensors[names[1]]) for names in named if len(names) == 2 and {*names} <= {*tensors}]
     if [module.weight.shape for module in modules] != [weight.shape for weight, _ in given]:
         raise UsageError(f"{file}: a network of another shape; expected the fp32 file of {type(net).__name__}")
-    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    given[0][0].div_(scale)
     for module, (weight, bias) in zip(modules, given, strict=True):
         module.load_state_dict({"weight": weight} | ({} if module.bias is None else {"bias": bias}))
-    for norm, (_, bias) in zip(norms, given, strict=False):
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    normed = [bias for module, (_, bias) in zip(modules, given, strict=True) if module.bias is None]
+    for norm, bias in zip(norms, normed, strict=True):
         norm.reset_running_stats()  # mean 0, variance 1
         norm.load_state_dict({"weight": torch.full_like(bias, (1 + norm.eps) ** 0.5), "bias": bias}, strict=False)
+    training = net.training
     net.eval()
     seen: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {norm: [] for norm in norms}
 
@@ -69,6 +73,7 @@ def adopt(net: nn.Module, file: Path, inputs: Iterable[Tensor]) -> None:
     hooks = [norm.register_forward_pre_hook(look) for norm in norms]
     for x in inputs:
         net(x)
+    net.train(training)
     for hook in hooks:
         hook.remove()
     for norm in norms:

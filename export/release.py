@@ -32,7 +32,8 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
     Curve(run / "curve.csv").plot(folder / "plots" / "training.png")
     (folder / "training.csv").write_bytes((run / "curve.csv").read_bytes())
     state = load_checkpoint(run / "checkpoint.pt") or {}
-    parts = " and ".join(map(str, state.get("averaged", [])))
+    parts, start = " and ".join(map(str, state.get("averaged", []))), state.get("start")
+    command = f"python -m export train-detector --minutes {state.get('spent', 0) / 60:.0f} --seed 0"
     measured = {f"scenes/val, long side {s} px": _without_time(r.report()) for s, r in results.items()}
     write_manifest(
         folder,
@@ -66,7 +67,8 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
                 "hard.csv: faces that no label marks, ignored, and places where an earlier net erred, shown more often",
             ],
             "caution": CAUTION,
-            "command": f"python -m export train-detector --minutes {state.get('spent', 0) / 60:.0f} --seed 0",
+            "command": command + (" --start models/face_detector/model.onnx" if start else ""),
+            **({"weights at the start": start} if start else {}),
             **({"weights": f"mean of those at {parts} minutes (`python -m export average`)"} if parts else {}),
             "steps": state.get("step"),
             "minutes": round(state.get("spent", 0) / 60, 1),

@@ -14,6 +14,10 @@ Seed = Annotated[int, typer.Option(help="Seed of weights, sampling and augmentat
 Threads = Annotated[int, typer.Option(help="CPU threads of the training step; one more process prepares batches.")]
 Resume = Annotated[bool, typer.Option(help="Go on from the checkpoint in --out, if there is one.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Begin the learning-rate schedule again at the checkpoint.")]
+Start = Annotated[
+    Path | None,
+    typer.Option(metavar="ONNX", help="Earlier model.onnx to go on from, at a lower rate.  [default: from scratch]"),
+]
 Target = Annotated[
     Path | None,
     typer.Option(help="Folder to make.  [default: detector: the one in models/; classifier: mask_classifier in RUN]"),
@@ -30,12 +34,7 @@ def train_classifier(
     add: Annotated[
         list[Path] | None, typer.Option(help="Reviewed COCO file from `label`, trained on too; may be repeated.")
     ] = None,
-    start: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="ONNX", help="Earlier model.onnx to go on from, at a lower rate.  [default: from scratch]"
-        ),
-    ] = None,
+    start: Start = None,
     teacher: Annotated[
         list[Path] | None, typer.Option(metavar="ONNX", help="From `train-teacher`, to learn from; may be repeated.")
     ] = None,
@@ -92,12 +91,13 @@ def train_detector(
     threads: Threads = 2,
     resume: Resume = True,
     restart: Restart = False,
+    start: Start = None,
 ) -> None:
-    """Train the face detector from scratch on the shared data."""
+    """Train the face detector on the shared data, from scratch or from an earlier one."""
     from export.detector import train
 
     need_data("scenes/train.json")
-    print(train(out, minutes, seed, threads, resume, restart=restart))
+    print(train(out, minutes, seed, threads, resume, restart=restart, start=start))
 
 
 def average(

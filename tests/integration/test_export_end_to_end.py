@@ -14,6 +14,7 @@ from tests.workshop import Pixels, leave, missing
 if reason := missing("torch", "torchvision", "onnx", "sklearn", "matplotlib", "onnxruntime.quantization"):
     leave(reason)
 
+import onnx
 import torch
 
 from edge_app import demo
@@ -24,7 +25,7 @@ from edge_app.settings import ClassifierSettings, DetectorSettings
 from export import classifier, detector, evaluate_classifier, release
 from export.classifier_data import MASK, NO_MASK, Faces, Finder, coco_faces, store_faces
 from export.detector_data import FACE, Scene
-from export.detector_net import OUTPUTS, FaceNet
+from export.detector_net import INPUT_SCALE, OUTPUTS, FaceNet
 from export.manifest import write_manifest
 from export.to_onnx import export_classifier, export_detector
 from export.training import Curve, load_checkpoint, save_checkpoint
@@ -149,6 +150,15 @@ def test_a_detector_trains_resumes_and_is_released(
     for engine in ENGINES:
         found = open_detector(DetectorSettings(model=folder, engine=engine, score_threshold=0.01)).detect(image)
         assert found.xyxy.shape[1] == 4
+
+    again = detector.train(tmp_path / "again", 0.002, seed=1, threads=1, sets=sets, start=folder / "model.onnx")
+    third = load_checkpoint(again) or {}
+    assert third["start"] == "model.onnx of version 0"
+    assert third["net"]["heads.2.tower.1.num_batches_tracked"] == third["step"] > 0
+    graph = onnx.load(folder / "model.onnx").graph
+    first = next(node for node in graph.node if node.op_type == "Conv").input[1]
+    released = onnx.numpy_helper.to_array(next(t for t in graph.initializer if t.name == first)) / INPUT_SCALE
+    np.testing.assert_allclose(third["net"]["stem.0.0.weight"], released, atol=0.02)  # no kernel of another seed is
 
 
 @pytest.mark.parametrize("size", [(320, 320), (416, 288)])

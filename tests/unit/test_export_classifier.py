@@ -220,7 +220,7 @@ class TestFromOnnx:
 
     def test_the_same_function_and_nearly_so_while_training(self, trained: MaskNet, tmp_path: Path) -> None:
         export_classifier(trained, tmp_path / "model.onnx", 112)
-        x, again = torch.rand(64, 3, 112, 112) * 2 - 1, MaskNet(8)
+        x, again = torch.rand(64, 3, 112, 112) * 2 - 1, MaskNet(8).eval()
         adopt(again, tmp_path / "model.onnx", [x[:32], x[32:]])
         with torch.inference_mode():
             torch.testing.assert_close(again(x), trained(x), atol=1e-3, rtol=1e-3)

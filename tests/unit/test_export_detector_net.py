@@ -1,16 +1,21 @@
-"""The detector's network: its maps, the contract of its export, and weights of an earlier shape."""
+"""The detector's network: its maps, the contract of its export, and weights of an earlier shape or file."""
+
+from pathlib import Path
 
 import pytest
 
 from tests.workshop import leave, missing
 
-if reason := missing("torch"):
+if reason := missing("torch", "onnx"):
     leave(reason)
 
 import torch
 
 from export import detector_net
-from export.detector_net import OUTPUTS, FaceNet, YuNetContract, narrow
+from export.detector_net import INPUT_SCALE, OUTPUTS, FaceNet, YuNetContract, narrow
+from export.from_onnx import adopt
+from export.to_onnx import export_detector
+from export.training import save_checkpoint
 
 
 class TestNet:
@@ -45,3 +50,24 @@ class TestNet:
         with torch.inference_mode():
             for a, b in zip(wide(image), cut(image), strict=True):
                 assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_a_released_file_gives_back_a_net_that_can_be_trained_on(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    trained, again = FaceNet(), FaceNet().eval()
+    for module in trained.modules():  # batch norms far from where they begin, and answers that differ
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
+                assert tensor is not None
+                torch.nn.init.uniform_(tensor, 0.2, 1.5)
+    for head in trained.heads:
+        torch.nn.init.normal_(head.out.weight, std=0.05)
+        torch.nn.init.uniform_(head.out.bias, -1, 1)
+    save_checkpoint(tmp_path / "checkpoint.pt", {"average": trained.state_dict()})
+    export_detector(tmp_path / "checkpoint.pt", tmp_path / "model.onnx")
+    pictures = torch.rand(8, 3, 128, 160) * 255
+    adopt(again, tmp_path / "model.onnx", [pictures[:4], pictures[4:]], INPUT_SCALE)
+    with torch.inference_mode():
+        for mode in (again.eval(), again.train()):
+            for a, b in zip(mode(pictures), trained.eval()(pictures), strict=True):
+                torch.testing.assert_close(a, b, atol=2e-3, rtol=2e-3)
