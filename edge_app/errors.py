@@ -40,9 +40,9 @@ class WatchdogError(EdgeAppError):
     exit_code = 6
 
 
+INTERRUPTED = 130
+
+
 def first_line(error: BaseException) -> str:
     """What an error of a library says, cut to one line; its type where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-INTERRUPTED = 130

@@ -4,7 +4,6 @@ python -m export train-classifier --minutes 45 --out runs/classifier
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from export.classifier_data import INCORRECT, MASK, NO_MASK, Faces, load_faces
 from export.classifier_more import JoinedFaces, added_faces
 from export.engines import open_session
 from export.from_onnx import adopt, origin
-from export.run import RESTART, Recipe, Run
+from export.run import Recipe, Run
 from export.training import load_checkpoint, seed_everything, shared_data
 
 LABELS = ["mask", "no_mask"]
@@ -166,17 +165,14 @@ def train(
         width, blocks = state["width"], state["blocks"]
     seed_everything(seed)
     net = MaskNet(width, blocks)
-    recipe = RECIPE
-    if start:
-        recipe = replace(RECIPE, rate=RECIPE.rate * RESTART)
-        if not state:
-            adopt(net, start, [x for x, _ in islice(Batches(faces, batch, seed, size), 8)])
+    if start and not state:
+        adopt(net, start, (x for x, _ in islice(Batches(faces, batch, seed, size), 8)))
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     facts = {
         "width": width, "blocks": blocks, "seed": seed, "minutes": minutes, **origins,
         "added": [(coco.name, len(part)) for coco, part in zip(add, more, strict=True)],
     }  # fmt: skip
-    run = Run(out, net, recipe, minutes, state, restart, facts)
+    run = Run(out, net, RECIPE, minutes, state, restart, facts, trained=start is not None)
     fit(run, Batches(faces, batch, seed * 100_000 + run.step, size, teachers))
     return run.path
 

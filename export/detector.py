@@ -5,7 +5,6 @@ python -m export train-detector --minutes 90 --out runs/detector
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from export.detector_loss import grid, loss
 from export.detector_mining import hard_file, mark, read
 from export.detector_net import INPUT_SCALE, FaceNet
 from export.from_onnx import adopt, origin
-from export.run import RESTART, Recipe, Run
+from export.run import Recipe, Run
 from export.training import load_checkpoint, seed_everything, shared_data
 
 BATCH = 32  # windows of 320 px; fewer of larger ones
@@ -85,15 +84,13 @@ def train(
         sets = training_scenes(out / "scenes.npz")
         mark([scene for _, scenes in sets for scene in scenes], read(hard_file()))
     seed_everything(seed)
-    net, recipe = FaceNet(), RECIPE
+    net = FaceNet()
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
-    if start:
-        recipe = replace(RECIPE, rate=RECIPE.rate * RESTART)
-        if not state:
-            windows = islice(Batches(sets, BATCH, seed), 8)
-            adopt(net, start, (collate(samples)["images"].float() for samples in windows), INPUT_SCALE)
+    if start and not state:
+        windows = islice(Batches(sets, BATCH, seed), 8)
+        adopt(net, start, (collate(samples)["images"].float() for samples in windows), INPUT_SCALE)
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
-    run = Run(out, net, recipe, minutes, state, restart, facts)
+    run = Run(out, net, RECIPE, minutes, state, restart, facts, trained=start is not None)
     batches, plain = load_batches(sets, seed * 1000 + run.step), False
     forward: Callable[[Tensor], list[Tensor]] = net
     if minutes - run.budget.spent / 60 >= COMPILE_MINUTES and shutil.which("g++"):

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 
 from edge_app.detector import ENGINES, Engine, OnnxRuntimeEngine, OpenCvEngine
-from edge_app.errors import ModelError
+from edge_app.errors import ModelError, first_line
 from edge_app.models import Model
 
 Array = npt.NDArray[np.float32]
@@ -32,7 +32,7 @@ def open_engine(model: Path, kind: str = "opencv", threads: int = 1, score: floa
     try:
         network = onnx.load(model)
     except Exception as error:  # protobuf raises its own types
-        raise ModelError(f"{model}: not an ONNX file ({error}); expected one of YuNet's contract") from None
+        raise ModelError(f"{model}: not an ONNX file ({first_line(error)}); expected one of YuNet's contract") from None
     for value in (*network.graph.input, *network.graph.output):
         for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
             if axis:

@@ -8,7 +8,7 @@ import torch
 from onnx.numpy_helper import to_array
 from torch import Tensor, nn
 
-from edge_app.errors import UsageError
+from edge_app.errors import UsageError, first_line
 from edge_app.models import MANIFEST, Model
 
 
@@ -29,7 +29,7 @@ def read(file: Path) -> onnx.ModelProto:
     try:
         return onnx.load(file)
     except Exception as error:  # protobuf raises its own types
-        raise UsageError(f"{file}: not an ONNX file ({error}); expected one that export wrote") from None
+        raise UsageError(f"{file}: not an ONNX file ({first_line(error)}); expected one that export wrote") from None
 
 
 @torch.no_grad()

@@ -41,11 +41,13 @@ class Run:
         restart: begin the schedule again at the checkpoint's averaged net, with `RESTART` of the peak rate.
         facts: what else the checkpoint shall hold.
         optimizer: of the net's parameters; None: `Muon`.
+        trained: the net was trained before this run: its schedule too has `RESTART` of the peak rate.
     """
 
     def __init__(
         self, out: Path, net: nn.Module, recipe: Recipe, minutes: float, state: dict[str, Any] | None,
         restart: bool = False, facts: dict[str, Any] | None = None, optimizer: torch.optim.Optimizer | None = None,
+        trained: bool = False,
     ) -> None:  # fmt: skip
         self.net, self.average, self.recipe, self.facts = net, copy.deepcopy(net), recipe, facts or {}
         self.path, self.curve, self.plot = out / "checkpoint.pt", Curve(out / "curve.csv"), out / "curve.png"
@@ -59,7 +61,7 @@ class Run:
             if not restart:
                 self.optimizer.load_state_dict(state["optimizer"])
         self.budget = Budget(minutes, spent, origin)
-        self.peak = recipe.rate * (RESTART if origin else 1)
+        self.peak = recipe.rate * (RESTART if origin or trained else 1)
         self.sums: dict[str, float] = {}
         self.since, self.saved, self.loss = 0, time.monotonic(), 0.0
 

@@ -2,11 +2,16 @@
 
 import importlib
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Pixels = npt.NDArray[np.uint8]
 RED = (0, 0, 255)  # BGR
@@ -44,3 +49,24 @@ def is_red(image: Pixels) -> npt.NDArray[np.bool_]:
 
 def png(image: Pixels) -> Pixels:
     return np.asarray(cv2.imencode(".png", image)[1], np.uint8).ravel()
+
+
+def train_norms(net: "nn.Module") -> None:
+    """Bring batch norms far from where they begin, as a long training does."""
+    from torch import nn
+
+    for norm in net.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+                assert tensor is not None
+                nn.init.uniform_(tensor, 0.2, 1.5)
+
+
+def first_kernel(file: Path) -> npt.NDArray[np.float32]:
+    """The kernel of an ONNX file's first convolution, float32 (out, in, kh, kw)."""
+    import onnx
+    from onnx.numpy_helper import to_array
+
+    graph = onnx.load(file).graph
+    name = next(node for node in graph.node if node.op_type == "Conv").input[1]
+    return to_array(next(tensor for tensor in graph.initializer if tensor.name == name))

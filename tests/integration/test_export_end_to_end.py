@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.workshop import Pixels, leave, missing
+from tests.workshop import Pixels, first_kernel, leave, missing
 
 if reason := missing("torch", "torchvision", "onnx", "sklearn", "matplotlib", "onnxruntime.quantization"):
     leave(reason)
 
-import onnx
 import torch
 
 from edge_app import demo
@@ -155,9 +154,7 @@ def test_a_detector_trains_resumes_and_is_released(
     third = load_checkpoint(again) or {}
     assert third["start"] == "model.onnx of version 0"
     assert third["net"]["heads.2.tower.1.num_batches_tracked"] == third["step"] > 0
-    graph = onnx.load(folder / "model.onnx").graph
-    first = next(node for node in graph.node if node.op_type == "Conv").input[1]
-    released = onnx.numpy_helper.to_array(next(t for t in graph.initializer if t.name == first)) / INPUT_SCALE
+    released = first_kernel(folder / "model.onnx") / INPUT_SCALE
     np.testing.assert_allclose(third["net"]["stem.0.0.weight"], released, atol=0.02)  # no kernel of another seed is
 
 

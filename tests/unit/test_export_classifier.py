@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.workshop import Pixels, leave, missing
+from tests.workshop import Pixels, leave, missing, train_norms
 
 if reason := missing("torch", "torchvision"):
     leave(reason)
@@ -211,11 +211,7 @@ class TestFromOnnx:
         """A net whose batch norms are far from where they begin."""
         torch.manual_seed(3)
         net = MaskNet(8)
-        for module in net.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
-                    assert tensor is not None
-                    torch.nn.init.uniform_(tensor, 0.2, 1.5)
+        train_norms(net)
         return net.eval()
 
     def test_the_same_function_and_nearly_so_while_training(self, trained: MaskNet, tmp_path: Path) -> None:

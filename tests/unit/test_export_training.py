@@ -259,6 +259,11 @@ class TestRun:
         assert (run.step, run.budget.origin, run.peak) == (9, 120, self.RECIPE.rate * RESTART)
         assert run.optimizer.adam.state_dict()["state"][0]["step"] == 3
 
+    def test_a_net_trained_before_has_the_same_rate_as_one_begun_again(self, tmp_path: Path) -> None:
+        net = torch.nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+        run = Run(tmp_path, net, self.RECIPE, 2, None, trained=True)
+        assert run.peak == self.RECIPE.rate * RESTART
+
     def test_a_budget_that_is_spent_changes_nothing(self, tmp_path: Path, clock: list[float]) -> None:
         path = self.run(tmp_path, 2, clock).path
         before = path.read_bytes()
