@@ -35,9 +35,10 @@ CLASSIC_FRAMES = 60  # the classic recipe is slow, and its time a frame is stead
 class BenchReport:
     """frames: judged in the threaded pass; faces: mean a frame; fps by pass, decode and sequential with decoders on all
     cores, same_decoder one frame at a time with the pipeline's own; stages: name -> median_ms, p95_ms, timed
-    one frame at a time; cpu_efficiency: CPU seconds used over cores times wall seconds; first_result_s: a whole
-    command that judges one frame, interpreter start and end included; peak_mib: peak RSS of this process, which runs
-    every pass; headless_mib: that of a process which runs the pipeline alone. None: not measured."""
+    one frame at a time; cpu_efficiency: CPU seconds used over cores times wall seconds, in the pipeline and in
+    sequential; first_result_s: a whole command that judges one frame, interpreter start and end included; peak_mib:
+    peak RSS of this process, which runs every pass; headless_mib: that of a process which runs the pipeline alone.
+    None: not measured."""
 
     source: str
     size: tuple[int, int]
@@ -48,6 +49,7 @@ class BenchReport:
     same_decoder_fps: float
     pipeline_fps: float
     cpu_efficiency: float
+    sequential_cpu_efficiency: float
     start_s: float
     peak_mib: float
     stages: dict[str, dict[str, float]]
@@ -59,6 +61,8 @@ class BenchReport:
         ratios = {
             "pipeline_to_decode": round(self.pipeline_fps / self.decode_fps, 3),
             "pipeline_to_sequential": round(self.pipeline_fps / self.sequential_fps, 3),
+            # With every core busy all the time, the same work could not be faster than this.
+            "most_to_sequential": round(1 / self.sequential_cpu_efficiency, 3),
             "pipeline_to_same_decoder": round(self.pipeline_fps / self.same_decoder_fps, 3),
             "pipeline_to_classic": round(self.pipeline_fps / self.classic_fps, 3) if self.classic_fps else None,
         }
@@ -84,6 +88,7 @@ class BenchReport:
             *((name, f"{fps:.1f} fps") for name, fps in self.passes().items()),
             ("pipeline / decoding alone", f"{facts['pipeline_to_decode']:.2f}"),
             ("pipeline / one at a time", f"{facts['pipeline_to_sequential']:.2f}"),
+            ("the most, had it kept all cores busy", f"{facts['most_to_sequential']:.2f}"),
             ("pipeline / the same, decoding as the pipeline", f"{facts['pipeline_to_same_decoder']:.2f}"),
             ("CPU use of all cores", f"{self.cpu_efficiency:.0%}"),
             ("peak memory of the bench", f"{self.peak_mib:.0f} MiB"),
@@ -140,18 +145,20 @@ def run_bench(settings: Settings, frames: int | None, classic: bool = False) -> 
     start = time.perf_counter()
     models = Models(settings)
     start_s = time.perf_counter() - start
-    metrics, faces, efficiency = Metrics(), 0, []
+    metrics, faces = Metrics(), 0
+    efficiency: dict[str, list[float]] = {"sequential": [], "pipeline": []}
     rates: dict[str, list[float]] = {"decode": [fps], "sequential": [], "same_decoder": [], "pipeline": []}
     for turn in range(TURNS):
         if turn:
             rates["decode"].append(decode(spec, usual, frames)[2])
-        faces, fps = one_at_a_time(Judge(settings, models), spec, usual, frames, metrics)
+        faces, fps, used = one_at_a_time(Judge(settings, models), spec, usual, frames, metrics)
         rates["sequential"].append(fps)
-        _, fps = one_at_a_time(Judge(settings, models), spec, settings.source, frames, Metrics())
+        efficiency["sequential"].append(used)
+        _, fps, _ = one_at_a_time(Judge(settings, models), spec, settings.source, frames, Metrics())
         rates["same_decoder"].append(fps)
         count, fps, used = staged(Judge(settings, models), spec, settings.source, frames)
         rates["pipeline"].append(fps)
-        efficiency.append(used)
+        efficiency["pipeline"].append(used)
     report = BenchReport(
         source=spec.display,
         size=size,
@@ -161,7 +168,8 @@ def run_bench(settings: Settings, frames: int | None, classic: bool = False) -> 
         sequential_fps=round(median(rates["sequential"]), 2),
         same_decoder_fps=round(median(rates["same_decoder"]), 2),
         pipeline_fps=round(median(rates["pipeline"]), 2),
-        cpu_efficiency=round(median(efficiency), 3),
+        cpu_efficiency=round(median(efficiency["pipeline"]), 3),
+        sequential_cpu_efficiency=round(median(efficiency["sequential"]), 3),
         start_s=round(start_s, 3),
         peak_mib=round(peak_rss_mib(), 1),
         stages=metrics.summary(),
@@ -170,6 +178,18 @@ def run_bench(settings: Settings, frames: int | None, classic: bool = False) -> 
         report.first_result_s, report.headless_mib = whole
         report.classic_fps = round(classic_fps(settings.detector, spec, usual, min(count, CLASSIC_FRAMES)), 2)
     return report
+
+
+class Clock:
+    """Starts when it is made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def stop(self, frames: int) -> tuple[float, float]:
+        """Frames a second, and CPU seconds of this process over cores times wall seconds."""
+        wall, cpu = time.perf_counter() - self._wall, time.process_time() - self._cpu
+        return frames / wall, cpu / wall / (os.cpu_count() or 1)
 
 
 def decode(spec: SourceSpec, source_settings: SourceSettings, frames: int | None) -> tuple[int, tuple[int, int], float]:
@@ -187,31 +207,31 @@ def decode(spec: SourceSpec, source_settings: SourceSettings, frames: int | None
 
 def one_at_a_time(
     judge: Judge, spec: SourceSpec, source_settings: SourceSettings, frames: int | None, metrics: Metrics
-) -> tuple[int, float]:
-    """Faces found and frames a second without any overlap; stage times go to `metrics`."""
+) -> tuple[int, float, float]:
+    """Faces found, frames a second and the share of all cores used, without any overlap; stage times go to
+    `metrics`."""
     done, faces = 0, 0
     # Read in this thread too: a reader of its own would already decode beside the models.
     with open_source(spec, source_settings) as source:
-        start = time.perf_counter()
+        clock = Clock()
         while (frames is None or done < frames) and (read := source.read()) is not None:
             result = judge.judge(judge.detect(Frame(read[0], done, read[1], time.monotonic(), time.time())))
             for stage, milliseconds in result.timings.items():
                 metrics.add(stage, milliseconds)
             done, faces = done + 1, faces + len(result.detections)
-        return faces, done / (time.perf_counter() - start)
+        return faces, *clock.stop(done)
 
 
 def staged(
     judge: Judge, spec: SourceSpec, source_settings: SourceSettings, frames: int | None
 ) -> tuple[int, float, float]:
-    """Frames, frames a second, and CPU seconds over cores times wall seconds of the threaded pipeline."""
+    """Frames, frames a second and the share of all cores used, of the threaded pipeline."""
     count = 0
     with FrameReader(spec, source_settings) as reader:
-        start, cpu = time.perf_counter(), time.process_time()
+        clock = Clock()
         for _ in ahead(judge.judge, ahead(judge.detect, islice(reader, frames))):
             count += 1
-        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    return count, count / seconds, cpu / seconds / (os.cpu_count() or 1)
+        return count, *clock.stop(count)
 
 
 def classic_fps(detector: DetectorSettings, spec: SourceSpec, source_settings: SourceSettings, frames: int) -> float:

@@ -32,7 +32,9 @@ def test_the_figures_of_the_demo_fit_together(models: Path, astronaut: Pixels) -
     assert facts["pipeline_to_same_decoder"] == pytest.approx(report.pipeline_fps / report.same_decoder_fps, abs=1e-3)
     # One frame at a time cannot be faster than its slowest stage alone.
     assert report.sequential_fps <= 2 * 1e3 / max(stage["median_ms"] for stage in report.stages.values())
-    assert 0 < report.cpu_efficiency <= 1.5
+    for share in (report.cpu_efficiency, report.sequential_cpu_efficiency):
+        assert 0 < share <= 1.5
+    assert facts["most_to_sequential"] == pytest.approx(1 / report.sequential_cpu_efficiency, abs=1e-3)
     assert report.start_s > 0
     assert 50 < report.peak_mib <= peak_rss_mib() + 0.1
 
