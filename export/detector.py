@@ -81,7 +81,7 @@ def train(
     torch.set_num_threads(threads)
     facts = {"start": origin(start) if start else None}  # first what may be refused
     if sets is None:
-        sets = training_scenes(out / "scenes.npz")
+        sets = training_scenes(out / "pictures.npz")
         mark([scene for _, scenes in sets for scene in scenes], read(hard_file()))
     seed_everything(seed)
     net = FaceNet()

@@ -2,7 +2,8 @@
 
 Assignment is SimOTA ('YOLOX: Exceeding YOLO Series in 2021', 2107.08430), computed for all faces of a batch at once;
 the box loss is CIoU ('Distance-IoU Loss', 1911.08287); the cls target is the box's IoU, as in 'Generalized Focal
-Loss' (2006.04388), so that the score also ranks how well a box fits.
+Loss' (2006.04388), so that the score also ranks how well a box fits. Those costs of single cells hardly heed the few
+empty places that score highest, which set the threshold; `rank` does.
 """
 
 import torch
@@ -13,7 +14,8 @@ from export.detector_net import STRIDES
 
 CENTRE_RADIUS = 1.5  # strides; cells this near a face's centre may answer for it even outside a tiny box
 MOST_CELLS = 10  # cells that may answer for one face
-BOX_WEIGHT, LANDMARK_WEIGHT = 4.0, 4.0
+BOX_WEIGHT, LANDMARK_WEIGHT, RANK_WEIGHT = 4.0, 4.0, 6.0
+RANK_WIDTH = 0.5  # log-odds over which a pair's order turns
 
 
 def grid(size: tuple[int, int], device: torch.device) -> Tensor:
@@ -91,6 +93,31 @@ def assign(raw: Tensor, boxes: Tensor, cells: Tensor, faces: Tensor, owner: Tens
     return owner[face][won], cell[won], face[won]
 
 
+def rank(score: Tensor, empty: Tensor, positive: tuple[Tensor, Tensor], face: Tensor, worst: int) -> Tensor:
+    """How often an empty place scores above a face, among the `worst` empty places and all faces: 0..1.
+
+    Few false positives are allowed, so a face is found when it scores above nearly all that is empty: the area under
+    the ROC curve in that part alone ('A Structural SVM Based Approach for Optimizing Partial AUC', ICML 2013), each
+    comparison made smooth by a sigmoid. A face that scores hopelessly low, maybe labelled wrongly, pulls at nothing.
+
+    Args:
+        score: (B, N) log-odds. empty: bool (B, N), cells that belong to no face.
+        positive: picture and cell index of every assigned cell, (P,) each; face: (P,) the face that each answers for.
+    """
+    rivals = score.masked_fill(~empty, -torch.inf).flatten().topk(min(worst, int(empty.sum()))).values
+    best = score.new_full((int(face.max()) + 1,), -torch.inf).scatter_reduce(0, face, score[positive], "amax")
+    best = best[best.isfinite()]  # a face may have lost its cells to another
+    return ((rivals[None] - best[:, None]) / RANK_WIDTH).sigmoid().mean() if len(rivals) else score.sum() * 0
+
+
+def covered(cells: Tensor, boxes: Tensor, owner: Tensor, pictures: int) -> Tensor:
+    """bool (pictures, N): cells within half a stride of a box (M, 4) of their picture `owner` (M,). A cell of a coarse
+    map beside a small face would answer for it too."""
+    centres, reach = cells[:, :2] + cells[:, 2:] / 2, cells[:, 2:] / 2
+    hit = ((centres + reach >= boxes[:, None, :2]) & (centres - reach <= boxes[:, None, 2:])).all(-1)
+    return torch.zeros(pictures, len(cells)).index_put_((owner,), hit.float(), accumulate=True) > 0
+
+
 def loss(
     raw: Tensor, cells: Tensor, faces: Tensor, owner: Tensor, landmarks: Tensor, ignored: Tensor, ignored_owner: Tensor
 ) -> dict[str, Tensor]:
@@ -108,21 +135,16 @@ def loss(
     quality = torch.zeros(raw.shape[:2])
     if len(b):
         quality[b, cell] = pair_iou(boxes.detach()[b, cell], faces[face]).clamp(0, 1)
-    counted = torch.ones(raw.shape[:2])
-    if len(ignored):
-        centres = cells[:, :2] + cells[:, 2:] / 2
-        # A cell of a coarse map beside a small ignored face would answer for it too: take half a stride around.
-        reach = cells[:, 2:] / 2
-        hit = ((centres + reach >= ignored[:, None, :2]) & (centres - reach <= ignored[:, None, 2:])).all(-1)
-        blank = torch.zeros(raw.shape[:2]).index_put_((ignored_owner,), hit.float(), accumulate=True)
-        counted = ((blank == 0) | (positive > 0)).float()
+    counted = (~covered(cells, ignored, ignored_owner, len(raw)) | (positive > 0)).float()
     # Focal weight on empty cells: nearly all are easy, the few that look like faces carry the lesson.
     cls = F.binary_cross_entropy_with_logits(raw[..., 0], quality, reduction="none")
     cls = cls * torch.where(positive > 0, 1.0, 0.75 * raw[..., 0].detach().sigmoid() ** 1.5) * counted
     obj = F.binary_cross_entropy_with_logits(raw[..., 1], positive, reduction="none")
     obj = obj * torch.where(positive > 0, 1.0, 0.75 * raw[..., 1].detach().sigmoid() ** 1.5) * counted
-    parts = {"cls": cls.sum() / count, "obj": obj.sum() / count, "box": raw.sum() * 0, "kps": raw.sum() * 0}
+    parts = {"cls": cls.sum() / count, "obj": obj.sum() / count, **dict.fromkeys(("box", "kps", "rank"), raw.sum() * 0)}
     if len(b):
+        empty = (counted > 0) & ~covered(cells, faces, owner, len(raw)) & (positive == 0)
+        parts["rank"] = RANK_WEIGHT * rank(raw[..., :2].mean(-1), empty, (b, cell), face, worst=len(raw))
         parts["box"] = BOX_WEIGHT * (1 - ciou(boxes[b, cell], faces[face])).sum() / count
         known = landmarks[face].isfinite().all(-1).all(-1)
         if known.any():

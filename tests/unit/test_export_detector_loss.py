@@ -10,7 +10,7 @@ if reason := missing("torch"):
 
 import torch
 
-from export.detector_loss import assign, ciou, decode, grid, loss, pair_iou
+from export.detector_loss import assign, ciou, decode, grid, loss, pair_iou, rank
 from export.engines import iou
 
 SIZE = 128
@@ -101,6 +101,36 @@ class TestAssign:
         assert [len(x) for x in assign(raw, decode(raw, CELLS)[0], CELLS, NO_BOX, NO_OWNER)] == [0, 0, 0]
 
 
+class TestRank:
+    """Two pictures of four cells: two faces in the first, each with two cells; the second picture is empty."""
+
+    CELLS = (torch.tensor([0, 0, 0, 0]), torch.tensor([0, 1, 2, 3]))
+    FACE = torch.tensor([4, 4, 7, 7])
+    EMPTY = torch.tensor([[False] * 4, [True] * 4])
+
+    def cost(self, faces: list[float], places: list[float], worst: int = 2) -> float:
+        return float(rank(torch.tensor([faces, places]).float(), self.EMPTY, self.CELLS, self.FACE, worst))
+
+    def test_it_is_the_share_of_pairs_in_the_wrong_order(self) -> None:
+        assert self.cost([90, 0, 0, 90], [50, 50, 50, 50]) == pytest.approx(0)
+        assert self.cost([90, 0, 0, 10], [50, 50, 50, 50]) == pytest.approx(0.5)
+        assert self.cost([20, 0, 0, 10], [50, 50, 50, 50]) == pytest.approx(1)
+
+    def test_only_the_highest_empty_places_count(self) -> None:
+        assert self.cost([20, 0, 0, 20], [50, 10, 10, 10]) == pytest.approx(0.5)
+        assert self.cost([20, 0, 0, 20], [50, 10, 10, 10], worst=4) == pytest.approx(0.25)
+
+    def test_a_step_down_it_lifts_the_faces_and_lowers_the_places(self) -> None:
+        score = torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 0.5, -9.0, -9.0]], requires_grad=True)
+        rank(score, self.EMPTY, self.CELLS, self.FACE, 2).backward()  # type: ignore[no-untyped-call]
+        assert score.grad is not None
+        assert score.grad.sign().tolist() == [[-1, 0, 0, -1], [1, 1, 0, 0]]
+
+    def test_without_an_empty_place_it_costs_nothing(self) -> None:
+        score = torch.ones(2, 4)
+        assert float(rank(score, self.EMPTY & False, self.CELLS, self.FACE, 2)) == 0
+
+
 class TestLoss:
     FACES = torch.tensor([(30.0, 34.0, 80.0, 90.0)])
     POINTS = torch.tensor([[(42.0, 55.0), (66.0, 55.0), (54.0, 66.0), (45.0, 76.0), (63.0, 76.0)]])
@@ -128,6 +158,27 @@ class TestLoss:
         raw[0, cell, :2] = 12
         after = self.parts(raw)
         assert after["cls"] + after["obj"] < 0.01 < boxed["cls"] + boxed["obj"]
+
+    @pytest.mark.parametrize(
+        ("place", "ignored", "costs"),
+        [
+            ((96, 96, 112, 112), NO_BOX, True),
+            ((96, 96, 112, 112), torch.tensor([(90.0, 90.0, 118.0, 118.0)]), False),  # an unlabelled face perhaps
+            ((31, 35, 47, 51), NO_BOX, False),  # on the face itself: the overlap test drops what it sees there
+        ],
+    )
+    def test_a_place_that_scores_above_the_face_costs_rank(
+        self, place: tuple[int, ...], ignored: torch.Tensor, costs: bool
+    ) -> None:
+        raw = torch.zeros(1, len(CELLS), 16)
+        raw[..., :2] = -8
+        _, cell, _ = assign(raw, decode(raw, CELLS)[0], CELLS, self.FACES, self.OWNER)
+        hot = (CELLS[:, :2] >= torch.tensor(place[:2])) & (CELLS[:, :2] + CELLS[:, 2:] <= torch.tensor(place[2:]))
+        raw[0, hot.all(1), :2] = 8
+        raw[0, cell, :2] = 2
+        owner = torch.zeros(len(ignored), dtype=torch.long)
+        found = float(loss(raw, CELLS, self.FACES, self.OWNER, self.POINTS, ignored, owner)["rank"])
+        assert found > 1 if costs else found < 0.01
 
     def test_unknown_landmarks_cost_nothing_and_spoil_nothing(self) -> None:
         raw = answers(1).requires_grad_()
