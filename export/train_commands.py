@@ -1,4 +1,4 @@
-"""The commands that make models: train, narrow, average, mine and release."""
+"""The commands that make models: train, reshape, average, mine and release."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -111,17 +111,17 @@ def average(
     print(_new_run(out, average_checkpoints(checkpoints), checkpoints[-1].parent))
 
 
-def narrow_detector(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Of a detector with wider heads.")],
+def reshape_detector(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Of a detector with other heads.")],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Training folder to make, for `--restart`.")],
 ) -> None:
-    """Cut a trained detector's heads to the width that the network has now; train it on afterwards."""
-    from export.detector_net import narrow
+    """Bring a trained detector's heads to the widths that the network has now; train it on afterwards."""
+    from export.detector_net import reshape
     from export.training import load_checkpoint
 
     _need_checkpoints([checkpoint])
     state = load_checkpoint(checkpoint) or {}
-    print(_new_run(out, state | {"average": narrow(state["average"])}, checkpoint.parent))
+    print(_new_run(out, state | {"average": reshape(state["average"])}, checkpoint.parent))
 
 
 def _need_checkpoints(files: list[Path]) -> None:

@@ -57,7 +57,7 @@ def test_release_without_checkpoint_or_data(run: Run, which: str, tmp_path: Path
     refused(run("release", which, "."), "val.json: no such file")
 
 
-@pytest.mark.parametrize("command", ["average", "narrow-detector"])
+@pytest.mark.parametrize("command", ["average", "reshape-detector"])
 def test_weights_of_a_checkpoint_that_is_not_there(run: Run, command: str) -> None:
     refused(run(command, "gone.pt", "--out", "x"), "gone.pt: no such file", "checkpoint.pt")
     assert not Path("x").exists()
@@ -67,7 +67,7 @@ def test_weights_go_into_a_new_run_with_the_curve(run: Run, tmp_path: Path) -> N
     net = FaceNet()
     Curve(tmp_path / "old" / "curve.csv").add(minutes=1)
     save_checkpoint(tmp_path / "old" / "checkpoint.pt", {"average": net.state_dict(), "spent": 60.0, "step": 3})
-    for command in ("average", "narrow-detector"):
+    for command in ("average", "reshape-detector"):
         code, out, _ = run(command, "old/checkpoint.pt", "--out", command)
         assert (code, out) == (0, f"{command}/checkpoint.pt\n")
         state = load_checkpoint(tmp_path / command / "checkpoint.pt")

@@ -12,7 +12,7 @@ if reason := missing("torch", "onnx"):
 import torch
 
 from export import detector_net
-from export.detector_net import INPUT_SCALE, OUTPUTS, FaceNet, YuNetContract, narrow
+from export.detector_net import INPUT_SCALE, OUTPUTS, FaceNet, YuNetContract, reshape
 from export.from_onnx import adopt
 from export.to_onnx import export_detector
 from export.training import save_checkpoint
@@ -36,24 +36,29 @@ class TestNet:
         assert torch.equal(out["bbox_16"][0, 4 * 1 + 3 + 2], maps[1][0, 2:6, 1, 3])  # row 1, column 3 of six
         assert torch.allclose(out["obj_8"][0, 13, 0], maps[0][0, 1, 1, 1].sigmoid())
 
-    def test_narrowing_drops_the_channels_that_answers_weigh_least(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("needed", [slice(16), slice(15, 24), slice(64)])
+    def test_other_heads_give_the_same_answers(self, needed: slice, monkeypatch: pytest.MonkeyPatch) -> None:
+        """needed: channels that answers need; where there is room for them, little changes."""
         torch.manual_seed(0)
-        monkeypatch.setattr(detector_net, "TOWER", 48)
-        wide = FaceNet().eval()
+        monkeypatch.setattr(detector_net, "TOWERS", (48, 64, 32))
+        before = FaceNet().eval()
         with torch.no_grad():
-            for head in wide.heads:
-                head.out.weight[:, 1::3] = 0  # sixteen channels that no answer needs
+            for head in before.heads:
+                weight = head.out.weight.clone()
+                head.out.weight.zero_()
+                head.out.weight[:, needed] = 100 * weight[:, needed]
         monkeypatch.undo()
-        cut = FaceNet().eval()
-        cut.load_state_dict(narrow(wide.state_dict()))
+        after = FaceNet().eval()
+        after.load_state_dict(reshape(before.state_dict()))
         image = torch.rand(1, 3, 64, 96) * 255
         with torch.inference_mode():
-            for a, b in zip(wide(image), cut(image), strict=True):
-                assert torch.allclose(a, b, atol=1e-5)
+            pairs = zip(before(image), after(image), strict=True)
+            same = [bool((a - b).abs().mean() < 0.05 * a.std((0, 2, 3)).mean()) for a, b in pairs]
+        assert same == [needed != slice(64), needed != slice(64), True]
 
 
 def test_a_released_file_gives_back_a_net_that_can_be_trained_on(tmp_path: Path) -> None:
-    torch.manual_seed(4)
+    torch.manual_seed(0)
     trained, again = FaceNet(), FaceNet().eval()
     train_norms(trained)
     for head in trained.heads:  # answers that differ
