@@ -15,7 +15,6 @@ for command in (
     train_commands.compare_classifiers,
     train_commands.train_detector,
     train_commands.average,
-    train_commands.reshape_detector,
     train_commands.mine_detector,
     train_commands.release,
     evaluate_commands.evaluate,

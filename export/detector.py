@@ -18,8 +18,8 @@ from export.detector_augment import MOSAICS, Batches, Sample
 from export.detector_data import FACE, Scene, load_sets
 from export.detector_loss import grid, loss
 from export.detector_mining import hard_file, mark, read
-from export.detector_net import INPUT_SCALE, FaceNet
-from export.from_onnx import adopt, origin
+from export.detector_net import INPUT_SCALE, STRIDES, FaceNet, reshape
+from export.from_onnx import adopt, layers, origin
 from export.run import Recipe, Run
 from export.training import load_checkpoint, seed_everything, shared_data
 
@@ -61,6 +61,20 @@ def training_scenes(cache: Path) -> list[tuple[float, list[Scene]]]:
     return load_sets(data, data.parent / "peers" / "face_detection_yunet_2023mar.onnx", cache)
 
 
+def released(file: Path, sets: list[tuple[float, list[Scene]]], seed: int) -> FaceNet:
+    """The network of a released ONNX file, its heads brought to the widths that the network has now.
+
+    Raises:
+        UsageError: not a detector's file, or its other layers have other shapes.
+    """
+    widths = tuple(weight.shape[1] for weight, _ in layers(file)[-5::2])  # heads come last: tower, answers, tower, ...
+    before, now = FaceNet(widths if len(widths) == len(STRIDES) else ()), FaceNet()
+    windows = islice(Batches(sets, BATCH, seed), 8)
+    adopt(before, file, (collate(samples)["images"].float() for samples in windows), INPUT_SCALE)
+    now.load_state_dict(reshape(before.state_dict()))
+    return now
+
+
 def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True,
     sets: list[tuple[float, list[Scene]]] | None = None, restart: bool = False, start: Path | None = None,
@@ -84,11 +98,8 @@ def train(
         sets = training_scenes(out / "pictures.npz")
         mark([scene for _, scenes in sets for scene in scenes], read(hard_file()))
     seed_everything(seed)
-    net = FaceNet()
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
-    if start and not state:
-        windows = islice(Batches(sets, BATCH, seed), 8)
-        adopt(net, start, (collate(samples)["images"].float() for samples in windows), INPUT_SCALE)
+    net = released(start, sets, seed) if start and not state else FaceNet()
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     run = Run(out, net, RECIPE, minutes, state, restart, facts, trained=start is not None)
     batches, plain = load_batches(sets, seed * 1000 + run.step), False

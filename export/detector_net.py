@@ -49,10 +49,12 @@ class FaceNet(nn.Module):
 
     Channels of a map: 0 cls logit, 1 obj logit, 2:6 dx, dy, log w, log h in strides, 6:16 five landmarks in strides
     from the cell's corner (right eye, left eye, nose tip, right and left mouth corner, as OpenCV orders them).
+    towers: channels of each head; none: `TOWERS`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, towers: tuple[int, ...] = ()) -> None:
         super().__init__()
+        towers = towers or TOWERS
         # Widths are multiples of 16, the block that CPU convolution kernels work in; 16 channels at full detail and
         # 32 at stride 8 are what YuNet's time leaves room for (a 48-wide stride 8 costs a third more).
         self.stem = nn.Sequential(conv(3, 16, 2), conv(16, 16, 2))  # stride 4
@@ -64,7 +66,7 @@ class FaceNet(nn.Module):
         self.top16 = conv(64, 64, kernel=1)
         self.top8 = conv(64, 32, kernel=1)
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
-        self.heads = nn.ModuleList([Head(32, TOWERS[0]), Head(64, TOWERS[1]), Head(64, TOWERS[2], dilation=2)])
+        self.heads = nn.ModuleList([Head(32, towers[0]), Head(64, towers[1]), Head(64, towers[2], dilation=2)])
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return self.answers(x * INPUT_SCALE)

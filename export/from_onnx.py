@@ -32,6 +32,14 @@ def read(file: Path) -> onnx.ModelProto:
         raise UsageError(f"{file}: not an ONNX file ({first_line(error)}); expected one that export wrote") from None
 
 
+def layers(file: Path) -> list[tuple[Tensor, Tensor]]:
+    """Weight and bias of every convolution and linear layer of an ONNX file, in the order in which it runs them."""
+    graph = read(file).graph
+    tensors = {tensor.name: torch.from_numpy(to_array(tensor).copy()) for tensor in graph.initializer}
+    named = [node.input[1:] for node in graph.node if node.op_type in ("Conv", "Gemm")]
+    return [(tensors[names[0]], tensors[names[1]]) for names in named if len(names) == 2 and {*names} <= {*tensors}]
+
+
 @torch.no_grad()
 def adopt(net: nn.Module, file: Path, inputs: Iterable[Tensor], scale: float = 1.0) -> None:
     """Give `net`, whose layers stand in the order in which it runs them, the weights of its own export.
@@ -48,11 +56,7 @@ def adopt(net: nn.Module, file: Path, inputs: Iterable[Tensor], scale: float = 1
     Raises:
         UsageError: not such a file, or of a network of another shape.
     """
-    graph = read(file).graph
-    tensors = {tensor.name: torch.from_numpy(to_array(tensor).copy()) for tensor in graph.initializer}
-    modules = [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    named = [node.input[1:] for node in graph.node if node.op_type in ("Conv", "Gemm")]  # in the order of the modules
-    given = [(tensors[names[0]], tensors[names[1]]) for names in named if len(names) == 2 and {*names} <= {*tensors}]
+    modules, given = [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)], layers(file)
     if [module.weight.shape for module in modules] != [weight.shape for weight, _ in given]:
         raise UsageError(f"{file}: a network of another shape; expected the fp32 file of {type(net).__name__}")
     given[0][0].div_(scale)

@@ -1,7 +1,7 @@
-"""The commands that make models: train, reshape, average, mine and release."""
+"""The commands that make models: train, average, mine and release."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -105,39 +105,15 @@ def average(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Training folder to make, for `release`.")],
 ) -> None:
     """Average the weights of several checkpoints of one training."""
-    from export.training import average_checkpoints
+    from export.training import average_checkpoints, save_checkpoint
 
-    _need_checkpoints(checkpoints)
-    print(_new_run(out, average_checkpoints(checkpoints), checkpoints[-1].parent))
-
-
-def reshape_detector(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Of a detector with other heads.")],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Training folder to make, for `--restart`.")],
-) -> None:
-    """Bring a trained detector's heads to the widths that the network has now; train it on afterwards."""
-    from export.detector_net import reshape
-    from export.training import load_checkpoint
-
-    _need_checkpoints([checkpoint])
-    state = load_checkpoint(checkpoint) or {}
-    print(_new_run(out, state | {"average": reshape(state["average"])}, checkpoint.parent))
-
-
-def _need_checkpoints(files: list[Path]) -> None:
-    for file in files:
+    for file in checkpoints:
         if not file.is_file():
             raise UsageError(f"{file}: no such file; expected a checkpoint.pt that training wrote")
-
-
-def _new_run(out: Path, state: dict[str, Any], before: Path) -> Path:
-    """A training folder that holds `state` and the learning curve of the run `before`; gives the checkpoint."""
-    from export.training import save_checkpoint
-
-    save_checkpoint(out / "checkpoint.pt", state)
-    if (before / "curve.csv").is_file():
-        (out / "curve.csv").write_bytes((before / "curve.csv").read_bytes())
-    return out / "checkpoint.pt"
+    save_checkpoint(out / "checkpoint.pt", average_checkpoints(checkpoints))
+    if (curve := checkpoints[-1].parent / "curve.csv").is_file():
+        (out / "curve.csv").write_bytes(curve.read_bytes())
+    print(out / "checkpoint.pt")
 
 
 def mine_detector(

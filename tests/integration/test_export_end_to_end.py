@@ -21,7 +21,7 @@ from edge_app.classifier import MaskClassifier
 from edge_app.detector import ENGINES, open_detector
 from edge_app.models import Model
 from edge_app.settings import ClassifierSettings, DetectorSettings
-from export import classifier, detector, evaluate_classifier, release
+from export import classifier, detector, detector_net, evaluate_classifier, release
 from export.classifier_data import MASK, NO_MASK, Faces, Finder, coco_faces, store_faces
 from export.detector_data import FACE, Scene
 from export.detector_net import INPUT_SCALE, OUTPUTS, FaceNet
@@ -150,10 +150,12 @@ def test_a_detector_trains_resumes_and_is_released(
         found = open_detector(DetectorSettings(model=folder, engine=engine, score_threshold=0.01)).detect(image)
         assert found.xyxy.shape[1] == 4
 
+    monkeypatch.setattr(detector_net, "TOWERS", (32, 32, 48))  # the network's heads have changed since
     again = detector.train(tmp_path / "again", 0.002, seed=1, threads=1, sets=sets, start=folder / "model.onnx")
     third = load_checkpoint(again) or {}
     assert third["start"] == "model.onnx of version 0"
     assert third["net"]["heads.2.tower.1.num_batches_tracked"] == third["step"] > 0
+    assert [third["net"][f"heads.{i}.out.weight"].shape[1] for i in range(3)] == [32, 32, 48]
     released = first_kernel(folder / "model.onnx") / INPUT_SCALE
     np.testing.assert_allclose(third["net"]["stem.0.0.weight"], released, atol=0.02)  # no kernel of another seed is
 
