@@ -28,6 +28,8 @@ for command in (
 
 def main() -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    # Read when torch is loaded: waiting OpenMP threads spin, on the core that the process preparing batches needs.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         app(standalone_mode=False)
     except EdgeAppError as error:
