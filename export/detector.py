@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from export.detector_augment import MOSAICS, Batches, Sample
-from export.detector_data import FACE, Scene, load_sets
+from export.detector_data import IGNORE, UNCOVERED, Scene, load_sets
 from export.detector_loss import grid, loss
 from export.detector_mining import hard_file, mark, read
 from export.detector_net import INPUT_SCALE, STRIDES, FaceNet, reshape
@@ -33,11 +33,15 @@ COMPILE_MINUTES = 10.0  # a compiled step is about 1.4 times as fast; compiling 
 
 
 def collate(samples: list[Sample]) -> dict[str, Tensor]:
-    """Samples -> uint8 images (B, 3, S, S) and flat lists of faces and ignored regions with their picture's index."""
-    rows: dict[str, list[Any]] = {k: [] for k in ("faces", "owner", "landmarks", "ignored", "ignored_owner")}
+    """Samples -> uint8 images (B, 3, S, S), and flat lists of faces and of ignored regions with their picture's index;
+    `uncovered` tells of which faces nose or mouth show."""
+    rows: dict[str, list[Any]] = {
+        k: [] for k in ("faces", "owner", "uncovered", "landmarks", "ignored", "ignored_owner")
+    }
     for i, s in enumerate(samples):
-        face = s.kinds == FACE
+        face = s.kinds != IGNORE
         rows["faces"].append(s.boxes[face])
+        rows["uncovered"].append(s.kinds[face] == UNCOVERED)
         rows["landmarks"].append(s.landmarks[face])
         rows["owner"].append(np.full(face.sum(), i))
         rows["ignored"].append(s.boxes[~face])

@@ -15,6 +15,8 @@ Image = npt.NDArray[np.uint8]
 SMALLEST = 6.0  # faces under this many pixels in the crop are ignored: half a cell of the finest map
 MOSAICS = 0.35  # share of the windows that are mosaics
 HARD = 0.15  # share of the others that show a place where an earlier net erred
+DRAWN = 0.3  # share of the bare faces that get a mask
+TURNED = 0.06  # ... and that become the back of a head
 VISIBLE = 0.4  # a face of which less is left by the crop is ignored
 
 
@@ -85,6 +87,37 @@ def draw_mask(image: Image, points: Array, rng: np.random.Generator) -> None:
     image[y0:y1, x0:x1] = (region * (1 - alpha) + lit * alpha).astype(np.uint8)
 
 
+def turn_away(image: Image, points: Array, rng: np.random.Generator) -> bool:
+    """Comb the hair above a bare face down over all of it, in place: the back of a head, on shoulders, which the sets
+    hardly hold and a net takes for a face. False where the picture ends below the hair, and nothing is done.
+
+    points: as for `draw_mask`.
+    """
+    eyes, mouth = (points[0] + points[1]) / 2, (points[3] + points[4]) / 2
+    down = mouth - eyes
+    long = float(np.hypot(*down))
+    across = np.array([down[1], -down[0]])
+    hair, middle = eyes - down * rng.uniform(1.25, 1.6), eyes + down * 0.35
+    corners = np.array([(-1, -1), (1, -1), (-1, 1), (1, 1)])
+    strip = hair + corners[:, :1] * across * 0.6 + corners[:, 1:] * down * 0.3
+    cover = middle + corners[:, :1] * across * 1.3 + corners[:, 1:] * down * 1.8
+    height, width = image.shape[:2]
+    if long < 4 or (strip < 0).any() or (strip >= [width, height]).any():
+        return False
+    reach = 2.5 * long
+    x0, y0 = np.maximum(middle - reach, 0).astype(int)
+    x1, y1 = np.minimum(middle + reach + 1, [width, height]).astype(int)
+    comb = cv2.getAffineTransform(strip[:3].astype(np.float32), (cover[:3] - [x0, y0]).astype(np.float32))
+    combed = cv2.warpAffine(image, comb, (int(x1 - x0), int(y1 - y0)), borderMode=cv2.BORDER_REFLECT)
+    oval = np.zeros(combed.shape[:2], np.float32)
+    centre, turn = (float(middle[0] - x0), float(middle[1] - y0)), float(np.degrees(np.arctan2(down[1], down[0]))) - 90
+    cv2.ellipse(oval, (centre, (2.5 * long * rng.uniform(0.9, 1.1), 3.5 * long * rng.uniform(0.9, 1.1)), turn), 1, -1)
+    alpha = cv2.GaussianBlur(oval, (0, 0), max(0.5, 0.12 * long))[..., None]
+    region = image[y0:y1, x0:x1]
+    region[:] = (region * (1 - alpha) + combed * alpha).astype(np.uint8)
+    return True
+
+
 def wear(image: Image, rng: np.random.Generator) -> Image:
     """Light, colour, blur, noise and compression as cameras give them."""
     tone: Array = np.arange(256, dtype=np.float32)[:, None].repeat(3, 1)  # one curve a channel, applied as a table
@@ -117,16 +150,21 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
     """
     image = scene.image()
     height, width = image.shape[:2]
-    landmarks, boxes = scene.landmarks, scene.boxes
-    can_wear = (
-        scene.bare & (scene.kinds == FACE) & np.isfinite(landmarks).all((1, 2)) & (np.ptp(boxes[:, ::2], axis=1) > 12)
-    )
-    chosen = np.flatnonzero(can_wear & (rng.random(len(boxes)) < 0.3))
-    if len(chosen):
-        image = image.copy()
-        for i in chosen:
+    landmarks, boxes, kinds = scene.landmarks, scene.boxes, scene.kinds
+    bare = scene.bare & (kinds != IGNORE) & np.isfinite(landmarks).all((1, 2)) & (np.ptp(boxes[:, ::2], axis=1) > 12)
+    chance = np.where(bare, rng.random(len(boxes)), 1.0)
+    changed = np.flatnonzero(chance < DRAWN + TURNED)
+    if len(changed):
+        image, kinds = image.copy(), kinds.copy()
+    kept = np.ones(len(boxes), bool)
+    for i in changed:
+        if chance[i] >= DRAWN:
+            kept[i] = not turn_away(image, landmarks[i], rng)
+        else:
             draw_mask(image, landmarks[i], rng)
-    faces = np.flatnonzero(scene.kinds == FACE)
+            kinds[i] = FACE
+    landmarks, boxes, kinds = landmarks[kept], boxes[kept], kinds[kept]
+    faces = np.flatnonzero(kinds != IGNORE)
     whole = size / max(height, width)
     focus = np.array([width, height]) * rng.uniform(0.3, 0.7, 2)
     if goal is not None or len(faces) == 0 or rng.random() < 0.5:
@@ -173,7 +211,7 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
         Sample(
             np.asarray(canvas, np.uint8),
             np.c_[centre - half, centre + half].astype(np.float32),
-            scene.kinds,
+            kinds,
             points.astype(np.float32),
         )
     )

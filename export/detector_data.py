@@ -18,7 +18,9 @@ from rich.progress import track
 
 from export.engines import Array, iou, landmarks, open_engine, xyxy
 
-FACE, IGNORE = 1, 0
+# Kinds of a box. `FACE` wears a mask, or nobody said; of an `UNCOVERED` face, nose or mouth are known to show.
+IGNORE, FACE, UNCOVERED = 0, 1, 2
+UNCOVERED_LABELS = ("no_mask", "incorrect_mask")
 TEACHER_SURE, TEACHER_DOUBTFUL = 0.75, 0.3
 
 
@@ -26,7 +28,8 @@ TEACHER_SURE, TEACHER_DOUBTFUL = 0.75, 0.3
 class Scene:
     """A picture and its faces.
 
-    name: folder/file. jpeg: the encoded file. boxes: float32 (n, 4) xyxy pixels. kinds: int (n,) FACE or IGNORE.
+    name: folder/file. jpeg: the encoded file. boxes: float32 (n, 4) xyxy pixels. kinds: int (n,) FACE, UNCOVERED or
+    IGNORE.
     landmarks: float32 (n, 5, 2) pixels, NaN where unknown. bare: bool (n,) face known to wear no mask.
     hard: float32 (k, 4) xyxy pixels, where an earlier net erred.
     """
@@ -68,14 +71,16 @@ def read_coco(coco: Path, images: Path, teacher: Path) -> list[Scene]:
         notes = by_image[entry["id"]]
         xywh = np.array([n["bbox"] for n in notes], np.float32).reshape(-1, 4)
         boxes = np.c_[xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]
-        kinds = np.array([IGNORE if n.get("iscrowd") else FACE for n in notes], np.int64)
-        bare = np.array([names[n["category_id"]] == "no_mask" for n in notes], bool)
+        labels = [names[n["category_id"]] for n in notes]
+        kinds = np.array([UNCOVERED if label in UNCOVERED_LABELS else FACE for label in labels], np.int64)
+        kinds[[bool(n.get("iscrowd")) for n in notes]] = IGNORE
+        bare = np.array([label == "no_mask" for label in labels], bool)
         points = np.full((len(notes), 5, 2), np.nan, np.float32)
         rows = net(image)
         if len(rows) and len(boxes):
             overlap = iou(boxes, xyxy(rows))
             best = overlap.argmax(1)
-            close = (overlap.max(1) > 0.45) & (kinds == FACE)
+            close = (overlap.max(1) > 0.45) & (kinds != IGNORE)
             points[close] = landmarks(rows)[best[close]]
         scenes.append(Scene(name(file), jpeg, boxes, kinds, points, bare))
     return scenes
@@ -96,7 +101,7 @@ def read_photos(folder: Path, bare: bool, teacher: Path) -> list[Scene]:
         sure = rows[:, 14] > TEACHER_SURE
         if not sure.any():
             continue
-        kinds = np.where(sure, FACE, IGNORE).astype(np.int64)
+        kinds = np.where(sure, UNCOVERED if bare else FACE, IGNORE).astype(np.int64)
         scenes.append(Scene(name(path), jpeg, xyxy(rows) - pad, kinds, landmarks(rows) - pad, np.full(len(rows), bare)))
     return scenes
 
@@ -118,7 +123,7 @@ def load_sets(data: Path, teacher: Path, cache: Path) -> list[tuple[float, list[
         cache.parent.mkdir(parents=True, exist_ok=True)
         np.savez(cache, read=read)
     labelled, auto_bare, auto_street, bare, masked = read
-    scarce = pictures_with({"no_mask", "incorrect_mask"}, by_hand, images)
+    scarce = pictures_with(set(UNCOVERED_LABELS), by_hand, images)
     return [
         # Bare faces that people labelled are the hard ones, and scarce as badly worn masks are; those of auto_bare and
         # the photos are what other detectors find. In all, bare and masked faces come about as often.

@@ -15,6 +15,10 @@ from export.detector_net import STRIDES
 CENTRE_RADIUS = 1.5  # strides; cells this near a face's centre may answer for it even outside a tiny box
 MOST_CELLS = 10  # cells that may answer for one face
 BOX_WEIGHT, LANDMARK_WEIGHT, RANK_WEIGHT = 4.0, 4.0, 6.0
+# Faces known to show nose or mouth count as this many. The thresholds are set by masked faces more than by anything
+# else: those that no label marks, of which there are many wherever masks are worn. Doubtful masked faces therefore have
+# to score lower than doubtful bare ones if as many of both shall be found. Weights move log-odds by their logarithm.
+UNCOVERED_WEIGHT = 2.0
 RANK_WIDTH = 0.5  # log-odds over which a pair's order turns
 
 
@@ -93,7 +97,9 @@ def assign(raw: Tensor, boxes: Tensor, cells: Tensor, faces: Tensor, owner: Tens
     return owner[face][won], cell[won], face[won]
 
 
-def rank(score: Tensor, empty: Tensor, positive: tuple[Tensor, Tensor], face: Tensor, worst: int) -> Tensor:
+def rank(
+    score: Tensor, empty: Tensor, positive: tuple[Tensor, Tensor], face: Tensor, weight: Tensor, worst: int
+) -> Tensor:
     """How often an empty place scores above a face, among the `worst` empty places and all faces: 0..1.
 
     Few false positives are allowed, so a face is found when it scores above nearly all that is empty: the area under
@@ -103,11 +109,14 @@ def rank(score: Tensor, empty: Tensor, positive: tuple[Tensor, Tensor], face: Te
     Args:
         score: (B, N) log-odds. empty: bool (B, N), cells that belong to no face.
         positive: picture and cell index of every assigned cell, (P,) each; face: (P,) the face that each answers for.
+        weight: (M,) how much each face counts.
     """
     rivals = score.masked_fill(~empty, -torch.inf).flatten().topk(min(worst, int(empty.sum()))).values
-    best = score.new_full((int(face.max()) + 1,), -torch.inf).scatter_reduce(0, face, score[positive], "amax")
-    best = best[best.isfinite()]  # a face may have lost its cells to another
-    return ((rivals[None] - best[:, None]) / RANK_WIDTH).sigmoid().mean() if len(rivals) else score.sum() * 0
+    best = score.new_full((len(weight),), -torch.inf).scatter_reduce(0, face, score[positive], "amax")
+    best, weight = best[best.isfinite()], weight[best.isfinite()]  # a face may have lost its cells to another
+    if len(rivals) == 0:
+        return score.sum() * 0
+    return weight @ ((rivals[None] - best[:, None]) / RANK_WIDTH).sigmoid().mean(1) / weight.sum()
 
 
 def covered(cells: Tensor, boxes: Tensor, owner: Tensor, pictures: int) -> Tensor:
@@ -119,12 +128,14 @@ def covered(cells: Tensor, boxes: Tensor, owner: Tensor, pictures: int) -> Tenso
 
 
 def loss(
-    raw: Tensor, cells: Tensor, faces: Tensor, owner: Tensor, landmarks: Tensor, ignored: Tensor, ignored_owner: Tensor
-) -> dict[str, Tensor]:
-    """The parts of the loss, each divided by the number of assigned cells.
+    raw: Tensor, cells: Tensor, faces: Tensor, owner: Tensor, uncovered: Tensor, landmarks: Tensor, ignored: Tensor,
+    ignored_owner: Tensor,
+) -> dict[str, Tensor]:  # fmt: skip
+    """The parts of the loss, each divided by the number of assigned cells; in scores, uncovered faces weigh more.
 
     Args:
-        raw: (B, N, 16) float32. faces: (M, 4) xyxy pixels, owner (M,), landmarks (M, 5, 2) with NaN where unknown.
+        raw: (B, N, 16) float32. faces: (M, 4) xyxy pixels, owner (M,), uncovered bool (M,), landmarks (M, 5, 2) with
+            NaN where unknown.
         ignored: (K, 4) regions whose cells count neither way, ignored_owner (K,).
     """
     boxes, points = decode(raw, cells)
@@ -132,19 +143,21 @@ def loss(
     count = max(1, len(b))
     positive = torch.zeros(raw.shape[:2])
     positive[b, cell] = 1.0
-    quality = torch.zeros(raw.shape[:2])
+    weight = 1 + (UNCOVERED_WEIGHT - 1) * uncovered.float()  # of a face
+    quality, weights = torch.zeros(raw.shape[:2]), torch.ones(raw.shape[:2])
+    weights[b, cell] = weight[face]
     if len(b):
         quality[b, cell] = pair_iou(boxes.detach()[b, cell], faces[face]).clamp(0, 1)
     counted = (~covered(cells, ignored, ignored_owner, len(raw)) | (positive > 0)).float()
     # Focal weight on empty cells: nearly all are easy, the few that look like faces carry the lesson.
     cls = F.binary_cross_entropy_with_logits(raw[..., 0], quality, reduction="none")
-    cls = cls * torch.where(positive > 0, 1.0, 0.75 * raw[..., 0].detach().sigmoid() ** 1.5) * counted
+    cls = cls * torch.where(positive > 0, weights, 0.75 * raw[..., 0].detach().sigmoid() ** 1.5) * counted
     obj = F.binary_cross_entropy_with_logits(raw[..., 1], positive, reduction="none")
-    obj = obj * torch.where(positive > 0, 1.0, 0.75 * raw[..., 1].detach().sigmoid() ** 1.5) * counted
+    obj = obj * torch.where(positive > 0, weights, 0.75 * raw[..., 1].detach().sigmoid() ** 1.5) * counted
     parts = {"cls": cls.sum() / count, "obj": obj.sum() / count, **dict.fromkeys(("box", "kps", "rank"), raw.sum() * 0)}
     if len(b):
         empty = (counted > 0) & ~covered(cells, faces, owner, len(raw)) & (positive == 0)
-        parts["rank"] = RANK_WEIGHT * rank(raw[..., :2].mean(-1), empty, (b, cell), face, worst=len(raw))
+        parts["rank"] = RANK_WEIGHT * rank(raw[..., :2].mean(-1), empty, (b, cell), face, weight, worst=len(raw))
         parts["box"] = BOX_WEIGHT * (1 - ciou(boxes[b, cell], faces[face])).sum() / count
         known = landmarks[face].isfinite().all(-1).all(-1)
         if known.any():

@@ -19,7 +19,7 @@ from rich.progress import track
 
 from edge_app.detector import Engine
 from edge_app.models import models_dir
-from export.detector_data import FACE, IGNORE, Scene
+from export.detector_data import IGNORE, Scene
 from export.engines import Array, iou, xyxy
 from export.evaluate_detector import REFERENCE, SMALLEST, at_long_side, inside, matches
 
@@ -55,7 +55,7 @@ def mine(engine: Engine, scenes: list[Scene]) -> list[Place]:
     places: list[Place] = []
     for scene in track(scenes, description="mining", transient=True):
         image = scene.image()
-        known = scene.boxes[scene.kinds == FACE]
+        known = scene.boxes[scene.kinds != IGNORE]
         reference = REFERENCE / max(image.shape[:2])
         found, scores = [], []
         for size in SIZES:

@@ -10,9 +10,10 @@ if reason := missing("torch"):
 
 import torch
 
+from export import detector_augment
 from export.detector import collate
-from export.detector_augment import Batches, Sample, clip, draw_mask, mosaic, place, wear
-from export.detector_data import FACE, IGNORE, Scene
+from export.detector_augment import Batches, Sample, clip, draw_mask, mosaic, place, turn_away, wear
+from export.detector_data import FACE, IGNORE, UNCOVERED, Scene
 
 
 def scene(box: tuple[int, int, int, int] = (200, 120, 260, 180)) -> Scene:
@@ -73,16 +74,47 @@ class TestPlace:
                 found.add(bool(columns.mean() > 160))
         assert found == {True, False}
 
-    def test_a_bare_face_may_get_a_mask_and_the_scene_stays_as_it_is(self) -> None:
+    def test_a_bare_face_may_get_a_mask_and_the_scene_stays_as_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(detector_augment, "TURNED", 0.0)
         one = scene()
-        one.bare[:] = True
+        one.bare[:], one.kinds[:] = True, UNCOVERED
         before = one.image().copy()
         masked = 0
         for seed in range(30):
             bare = place(scene(), 320, np.random.default_rng(seed)).image
-            masked += bool(np.abs(bare.astype(int) - place(one, 320, np.random.default_rng(seed)).image).max() > 40)
+            sample = place(one, 320, np.random.default_rng(seed))
+            drawn = bool(np.abs(bare.astype(int) - sample.image).max() > 40)
+            assert {*sample.kinds} <= {IGNORE, FACE if drawn else UNCOVERED}
+            masked += drawn
         assert masked > 3
+        assert one.kinds.tolist() == [UNCOVERED]
         assert np.array_equal(one.image(), before)
+
+    def test_a_bare_face_may_turn_away_and_then_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(detector_augment, "DRAWN", 0.0)
+        monkeypatch.setattr(detector_augment, "TURNED", 0.5)
+        one = scene()
+        one.bare[:], one.kinds[:] = True, UNCOVERED
+        before = one.image().copy()
+        samples = [place(one, 320, np.random.default_rng(seed)) for seed in range(30)]
+        assert 5 < sum(len(s.boxes) == 0 for s in samples) < 25
+        assert np.array_equal(one.image(), before)
+        assert len(one.boxes) == 1
+
+
+@pytest.mark.parametrize(("top", "turns"), [(120, True), (4, False)])
+def test_what_is_above_a_face_is_combed_over_it(top: int, turns: bool) -> None:
+    box = (200, top, 260, top + 60)
+    picture, hair = red_square(box), (200, 60, 20)
+    picture[:top] = hair  # as far down as the face begins
+    before = picture.copy()
+    assert turn_away(picture, scene(box).landmarks[0], np.random.default_rng(0)) == turns
+    if turns:
+        assert is_red(picture).sum() < 0.15 * 60 * 60  # the corners of a square stay, as ears would
+        assert np.abs(picture[150, 230].astype(int) - hair).max() < 3
+        assert (picture[:, :140] == before[:, :140]).all()
+    else:  # the picture ends below the hair
+        assert (picture == before).all()
 
 
 def test_clip_cuts_drops_and_ignores() -> None:

@@ -14,7 +14,7 @@ from tests.workshop import Pixels, leave, missing
 if reason := missing("torch", "sklearn", "matplotlib"):
     leave(reason)
 
-from export.detector_data import FACE, IGNORE, load_sets
+from export.detector_data import FACE, IGNORE, UNCOVERED, load_sets
 
 LABELS = ("mask", "no_mask", "incorrect_mask", "unlabelled_face", "face")
 BOX = (170, 60, 110, 150)  # x, y, width, height of the astronaut's face
@@ -59,12 +59,15 @@ def test_pictures_with_scarce_labels_are_a_set_of_their_own(data: Path, tmp_path
     assert names[:4] == [["images/b.png", "images/c.png"], ["images/a.png", "images/d.png"], *[["images/e.png"]] * 2]
     # A photo's label is that of the picture, its box the teacher's; where that sees none the photo is left out.
     assert names[4:] == [[f"{kind}/{name}.png" for name in "abcde"] for kind in ("no_mask", "mask")]
-    (_, scarce), (_, common), *_, (_, bare), (_, masked) = sets
+    (_, scarce), (_, common), _, (_, street), (_, bare), (_, masked) = sets
     assert [scene.bare.tolist() for scene in scarce] == [[True], [False]]
+    assert [scene.kinds.tolist() for scene in scarce] == [[UNCOVERED], [UNCOVERED]]
     assert [scene.kinds.tolist() for scene in common] == [[FACE], [IGNORE]]
     assert np.isfinite(scarce[0].landmarks).all()
     assert np.isnan(common[1].landmarks).all()
+    assert street[0].kinds.tolist() == [FACE]
     assert bare[0].bare.all()
+    assert UNCOVERED in bare[0].kinds
     assert not masked[0].bare.any()
     for folder in (data / "scenes" / "images", data / "photos"):  # the second time all comes from the cache
         shutil.rmtree(folder)

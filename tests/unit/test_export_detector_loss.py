@@ -108,8 +108,10 @@ class TestRank:
     FACE = torch.tensor([4, 4, 7, 7])
     EMPTY = torch.tensor([[False] * 4, [True] * 4])
 
-    def cost(self, faces: list[float], places: list[float], worst: int = 2) -> float:
-        return float(rank(torch.tensor([faces, places]).float(), self.EMPTY, self.CELLS, self.FACE, worst))
+    WEIGHT = torch.ones(8)
+
+    def cost(self, faces: list[float], places: list[float], worst: int = 2, weight: torch.Tensor = WEIGHT) -> float:
+        return float(rank(torch.tensor([faces, places]).float(), self.EMPTY, self.CELLS, self.FACE, weight, worst))
 
     def test_it_is_the_share_of_pairs_in_the_wrong_order(self) -> None:
         assert self.cost([90, 0, 0, 90], [50, 50, 50, 50]) == pytest.approx(0)
@@ -120,25 +122,32 @@ class TestRank:
         assert self.cost([20, 0, 0, 20], [50, 10, 10, 10]) == pytest.approx(0.5)
         assert self.cost([20, 0, 0, 20], [50, 10, 10, 10], worst=4) == pytest.approx(0.25)
 
+    def test_a_face_counts_by_its_weight(self) -> None:
+        weight = self.WEIGHT.clone()
+        weight[7] = 3
+        assert self.cost([90, 0, 0, 10], [50, 50, 50, 50], weight=weight) == pytest.approx(0.75)
+        assert self.cost([10, 0, 0, 90], [50, 50, 50, 50], weight=weight) == pytest.approx(0.25)
+
     def test_a_step_down_it_lifts_the_faces_and_lowers_the_places(self) -> None:
         score = torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 0.5, -9.0, -9.0]], requires_grad=True)
-        rank(score, self.EMPTY, self.CELLS, self.FACE, 2).backward()  # type: ignore[no-untyped-call]
+        rank(score, self.EMPTY, self.CELLS, self.FACE, self.WEIGHT, 2).backward()  # type: ignore[no-untyped-call]
         assert score.grad is not None
         assert score.grad.sign().tolist() == [[-1, 0, 0, -1], [1, 1, 0, 0]]
 
     def test_without_an_empty_place_it_costs_nothing(self) -> None:
         score = torch.ones(2, 4)
-        assert float(rank(score, self.EMPTY & False, self.CELLS, self.FACE, 2)) == 0
+        assert float(rank(score, self.EMPTY & False, self.CELLS, self.FACE, self.WEIGHT, 2)) == 0
 
 
 class TestLoss:
     FACES = torch.tensor([(30.0, 34.0, 80.0, 90.0)])
     POINTS = torch.tensor([[(42.0, 55.0), (66.0, 55.0), (54.0, 66.0), (45.0, 76.0), (63.0, 76.0)]])
     OWNER = torch.zeros(1, dtype=torch.long)
+    COVERED = torch.tensor([False])
 
     def parts(self, raw: torch.Tensor, points: torch.Tensor | None = None) -> dict[str, float]:
         points = self.POINTS if points is None else points
-        found = loss(raw, CELLS, self.FACES, self.OWNER, points, NO_BOX, NO_OWNER)
+        found = loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, points, NO_BOX, NO_OWNER)
         return {name: float(value) for name, value in found.items()}
 
     def test_the_truth_costs_next_to_nothing(self) -> None:
@@ -177,12 +186,22 @@ class TestLoss:
         raw[0, hot.all(1), :2] = 8
         raw[0, cell, :2] = 2
         owner = torch.zeros(len(ignored), dtype=torch.long)
-        found = float(loss(raw, CELLS, self.FACES, self.OWNER, self.POINTS, ignored, owner)["rank"])
+        found = float(loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, self.POINTS, ignored, owner)["rank"])
         assert found > 1 if costs else found < 0.01
+
+    def test_missing_an_uncovered_face_costs_more_and_its_box_does_not(self) -> None:
+        raw = torch.zeros(1, len(CELLS), 16)
+        raw[..., :2] = -8
+        costs = [
+            loss(raw, CELLS, self.FACES, self.OWNER, torch.tensor([uncovered]), self.POINTS, NO_BOX, NO_OWNER)
+            for uncovered in (False, True)
+        ]
+        for part, ratio in {"obj": 2, "cls": 2, "box": 1, "kps": 1}.items():
+            assert float(costs[1][part]) == pytest.approx(ratio * float(costs[0][part]), rel=0.01)
 
     def test_unknown_landmarks_cost_nothing_and_spoil_nothing(self) -> None:
         raw = answers(1).requires_grad_()
-        found = loss(raw, CELLS, self.FACES, self.OWNER, self.POINTS * torch.nan, NO_BOX, NO_OWNER)
+        found = loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, self.POINTS * torch.nan, NO_BOX, NO_OWNER)
         assert float(found["kps"].detach()) == 0
         torch.stack(list(found.values())).sum().backward()
         assert raw.grad is not None
@@ -201,7 +220,7 @@ class TestLoss:
             ignored = NO_BOX if picture is None else region
             owner = NO_OWNER if picture is None else torch.tensor([picture])
             nothing = torch.zeros((0, 5, 2))
-            return float(sum(loss(raw, CELLS, NO_BOX, NO_OWNER, nothing, ignored, owner).values()))
+            return float(sum(loss(raw, CELLS, NO_BOX, NO_OWNER, NO_OWNER > 0, nothing, ignored, owner).values()))
 
         assert cost(hot, None) > cost(cold, None) + 1
         assert cost(hot, 0) == pytest.approx(cost(cold, 0))
