@@ -16,7 +16,7 @@ SMALLEST = 6.0  # faces under this many pixels in the crop are ignored: half a c
 MOSAICS = 0.35  # share of the windows that are mosaics
 HARD = 0.15  # share of the others that show a place where an earlier net erred
 DRAWN = 0.3  # share of the bare faces that get a mask
-TURNED = 0.06  # ... and that become the back of a head
+TURNED = 0.08  # ... and that become the back of a head
 VISIBLE = 0.4  # a face of which less is left by the crop is ignored
 
 

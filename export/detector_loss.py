@@ -18,7 +18,7 @@ BOX_WEIGHT, LANDMARK_WEIGHT, RANK_WEIGHT = 4.0, 4.0, 6.0
 # Faces known to show nose or mouth count as this many. The thresholds are set by masked faces more than by anything
 # else: those that no label marks, of which there are many wherever masks are worn. Doubtful masked faces therefore have
 # to score lower than doubtful bare ones if as many of both shall be found. Weights move log-odds by their logarithm.
-UNCOVERED_WEIGHT = 2.0
+UNCOVERED_WEIGHT = 3.0
 RANK_WIDTH = 0.5  # log-odds over which a pair's order turns
 
 
