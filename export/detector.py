@@ -98,7 +98,7 @@ def train(
         UsageError: `start` is no such file.
     """
     torch.set_num_threads(threads)
-    facts = {"start": origin(start) if start else None}  # first what may be refused
+    begun = origin(start) if start else None  # first what may be refused
     if sets is None:
         sets = training_scenes(out / "pictures.npz")
         mark([scene for _, scenes in sets for scene in scenes], read(hard_file()))
@@ -106,6 +106,7 @@ def train(
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
     net = released(start, sets, seed) if start and not state else FaceNet()
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+    facts = {"start": state.get("start") if state else begun}
     run = Run(out, net, RECIPE, minutes, state, restart, facts, trained=start is not None)
     batches, plain = load_batches(sets, seed * 1000 + run.step), False
     forward: Callable[[Tensor], list[Tensor]] = net

@@ -15,10 +15,12 @@ from export.detector_net import STRIDES
 CENTRE_RADIUS = 1.5  # strides; cells this near a face's centre may answer for it even outside a tiny box
 MOST_CELLS = 10  # cells that may answer for one face
 BOX_WEIGHT, LANDMARK_WEIGHT, RANK_WEIGHT = 4.0, 4.0, 6.0
-# Faces known to show nose or mouth count as this many. The thresholds are set by masked faces more than by anything
-# else: those that no label marks, of which there are many wherever masks are worn. Doubtful masked faces therefore have
-# to score lower than doubtful bare ones if as many of both shall be found. Weights move log-odds by their logarithm.
+# The false positives that set a threshold are masked faces more than anything else: those that no label marks, of which
+# there are many wherever masks are worn. So that as many bare faces as masked ones shall be found, those known to show
+# nose or mouth count for more, which lowers what is doubtful among the others, and all others have to score less by
+# some log-odds to cost the same ('Long-tail learning via logit adjustment', 2007.07314).
 UNCOVERED_WEIGHT = 3.0
+COVERED_RELIEF = 0.4
 RANK_WIDTH = 0.5  # log-odds over which a pair's order turns
 
 
@@ -131,7 +133,8 @@ def loss(
     raw: Tensor, cells: Tensor, faces: Tensor, owner: Tensor, uncovered: Tensor, landmarks: Tensor, ignored: Tensor,
     ignored_owner: Tensor,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """The parts of the loss, each divided by the number of assigned cells; in scores, uncovered faces weigh more.
+    """The parts of the loss, each divided by the number of assigned cells. Uncovered faces weigh more in the
+    scores, and the others have to score less.
 
     Args:
         raw: (B, N, 16) float32. faces: (M, 4) xyxy pixels, owner (M,), uncovered bool (M,), landmarks (M, 5, 2) with
@@ -144,20 +147,21 @@ def loss(
     positive = torch.zeros(raw.shape[:2])
     positive[b, cell] = 1.0
     weight = 1 + (UNCOVERED_WEIGHT - 1) * uncovered.float()  # of a face
-    quality, weights = torch.zeros(raw.shape[:2]), torch.ones(raw.shape[:2])
-    weights[b, cell] = weight[face]
+    quality, weights, relief = torch.zeros(raw.shape[:2]), torch.ones(raw.shape[:2]), torch.zeros(raw.shape[:2])
+    weights[b, cell], relief[b, cell] = weight[face], COVERED_RELIEF * ~uncovered[face]
+    scores = raw[..., :2] + relief[..., None]
     if len(b):
         quality[b, cell] = pair_iou(boxes.detach()[b, cell], faces[face]).clamp(0, 1)
     counted = (~covered(cells, ignored, ignored_owner, len(raw)) | (positive > 0)).float()
     # Focal weight on empty cells: nearly all are easy, the few that look like faces carry the lesson.
-    cls = F.binary_cross_entropy_with_logits(raw[..., 0], quality, reduction="none")
+    cls = F.binary_cross_entropy_with_logits(scores[..., 0], quality, reduction="none")
     cls = cls * torch.where(positive > 0, weights, 0.75 * raw[..., 0].detach().sigmoid() ** 1.5) * counted
-    obj = F.binary_cross_entropy_with_logits(raw[..., 1], positive, reduction="none")
+    obj = F.binary_cross_entropy_with_logits(scores[..., 1], positive, reduction="none")
     obj = obj * torch.where(positive > 0, weights, 0.75 * raw[..., 1].detach().sigmoid() ** 1.5) * counted
     parts = {"cls": cls.sum() / count, "obj": obj.sum() / count, **dict.fromkeys(("box", "kps", "rank"), raw.sum() * 0)}
     if len(b):
         empty = (counted > 0) & ~covered(cells, faces, owner, len(raw)) & (positive == 0)
-        parts["rank"] = RANK_WEIGHT * rank(raw[..., :2].mean(-1), empty, (b, cell), face, weight, worst=len(raw))
+        parts["rank"] = RANK_WEIGHT * rank(scores.mean(-1), empty, (b, cell), face, weight, worst=len(raw))
         parts["box"] = BOX_WEIGHT * (1 - ciou(boxes[b, cell], faces[face])).sum() / count
         known = landmarks[face].isfinite().all(-1).all(-1)
         if known.any():

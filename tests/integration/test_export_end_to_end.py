@@ -158,6 +158,9 @@ def test_a_detector_trains_resumes_and_is_released(
     assert [third["net"][f"heads.{i}.out.weight"].shape[1] for i in range(3)] == [32, 32, 48]
     released = first_kernel(folder / "model.onnx") / INPUT_SCALE
     np.testing.assert_allclose(third["net"]["stem.0.0.weight"], released, atol=0.02)  # no kernel of another seed is
+    fourth = load_checkpoint(detector.train(tmp_path / "again", 0.05, seed=1, threads=1, sets=sets)) or {}
+    assert fourth["step"] > third["step"]
+    assert fourth["start"] == third["start"]  # a resumed run still knows where it began
 
 
 @pytest.mark.parametrize("size", [(320, 320), (416, 288)])

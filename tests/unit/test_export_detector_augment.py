@@ -12,7 +12,7 @@ import torch
 
 from export import detector_augment
 from export.detector import collate
-from export.detector_augment import Batches, Sample, clip, draw_mask, mosaic, place, turn_away, wear
+from export.detector_augment import Batches, Sample, clip, draw_mask, mosaic, paste, place, turn_away, wear
 from export.detector_data import FACE, IGNORE, UNCOVERED, Scene
 
 
@@ -115,6 +115,40 @@ def test_what_is_above_a_face_is_combed_over_it(top: int, turns: bool) -> None:
         assert (picture[:, :140] == before[:, :140]).all()
     else:  # the picture ends below the hair
         assert (picture == before).all()
+
+
+class TestPaste:
+    """A red place, with no face in it, and grey windows."""
+
+    PLACE = np.array((200, 120, 260, 180), np.float32)
+
+    def pasted(self, seed: int, boxes: tuple[tuple[int, ...], ...] = ()) -> Sample:
+        n = len(boxes)
+        sample = Sample(
+            np.full((320, 320, 3), 128, np.uint8), np.array(boxes, np.float32).reshape(-1, 4), np.full(n, FACE),
+            np.zeros((n, 5, 2), np.float32),
+        )  # fmt: skip
+        paste(sample, scene(), self.PLACE, np.random.default_rng(seed))
+        return sample
+
+    def test_the_place_is_shown_at_many_sizes_and_marked_nowhere(self) -> None:
+        samples = [self.pasted(seed) for seed in range(60)]
+        sides = [np.sqrt(is_red(s.image).sum()) for s in samples]
+        assert np.mean(np.array(sides) > 8) > 0.7
+        assert max(sides) > 2 * float(np.median([side for side in sides if side > 8]))
+        assert not any(len(s.boxes) for s in samples)
+
+    def test_it_keeps_off_what_is_marked(self) -> None:
+        for seed in range(60):
+            half = self.pasted(seed, ((0, 0, 160, 320),)).image[:, :160]
+            assert (half == 128).all()
+
+    def test_batches_paste_places_without_faces_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        empty, missed = scene(), scene()
+        empty.boxes = empty.boxes[:0]
+        empty.kinds, empty.bare, empty.landmarks = empty.kinds[:0], empty.bare[:0], empty.landmarks[:0]
+        empty.hard = missed.hard = self.PLACE[None]
+        assert [s is empty for s, _ in Batches([(1, [empty, missed])], 4, 0).nothing] == [True]
 
 
 def test_clip_cuts_drops_and_ignores() -> None:

@@ -10,7 +10,7 @@ if reason := missing("torch"):
 
 import torch
 
-from export.detector_loss import UNCOVERED_WEIGHT, assign, ciou, decode, grid, loss, pair_iou, rank
+from export.detector_loss import COVERED_RELIEF, UNCOVERED_WEIGHT, assign, ciou, decode, grid, loss, pair_iou, rank
 from export.engines import iou
 
 SIZE = 128
@@ -196,7 +196,8 @@ class TestLoss:
             loss(raw, CELLS, self.FACES, self.OWNER, torch.tensor([uncovered]), self.POINTS, NO_BOX, NO_OWNER)
             for uncovered in (False, True)
         ]
-        for part, ratio in {"obj": UNCOVERED_WEIGHT, "cls": UNCOVERED_WEIGHT, "box": 1, "kps": 1}.items():
+        more = UNCOVERED_WEIGHT * 8 / (8 - COVERED_RELIEF)  # so far below nought, a score costs what it lacks
+        for part, ratio in {"obj": more, "cls": more, "box": 1, "kps": 1}.items():
             assert float(costs[1][part]) == pytest.approx(ratio * float(costs[0][part]), rel=0.01)
 
     def test_unknown_landmarks_cost_nothing_and_spoil_nothing(self) -> None:
