@@ -106,7 +106,7 @@ def train(
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
     net = released(start, sets, seed) if start and not state else FaceNet()
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
-    facts = {"start": state.get("start") if state else begun}
+    facts = {"start": state.get("start") if state else begun, "seed": seed}
     run = Run(out, net, RECIPE, minutes, state, restart, facts, trained=start is not None)
     batches, plain = load_batches(sets, seed * 1000 + run.step), False
     forward: Callable[[Tensor], list[Tensor]] = net

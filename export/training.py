@@ -82,7 +82,10 @@ def average_checkpoints(paths: list[Path]) -> dict[str, Any]:
         for name, last in states[-1]["average"].items()
     }
     last_state: dict[str, Any] = states[-1]
-    return last_state | {"average": mean, "averaged": [round(s["spent"] / 60) for s in states]}
+    return last_state | {
+        "average": mean,
+        "averaged": [f"{s['spent'] / 60:.0f} minutes of seed {s.get('seed', 0)}" for s in states],
+    }
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:

@@ -151,14 +151,15 @@ def test_a_detector_trains_resumes_and_is_released(
         assert found.xyxy.shape[1] == 4
 
     monkeypatch.setattr(detector_net, "TOWERS", (32, 32, 48))  # the network's heads have changed since
-    again = detector.train(tmp_path / "again", 0.002, seed=1, threads=1, sets=sets, start=folder / "model.onnx")
+    again = detector.train(tmp_path / "again", 0.02, seed=1, threads=1, sets=sets, start=folder / "model.onnx")
     third = load_checkpoint(again) or {}
     assert third["start"] == "model.onnx of version 0"
     assert third["net"]["heads.2.tower.1.num_batches_tracked"] == third["step"] > 0
     assert [third["net"][f"heads.{i}.out.weight"].shape[1] for i in range(3)] == [32, 32, 48]
     released = first_kernel(folder / "model.onnx") / INPUT_SCALE
-    np.testing.assert_allclose(third["net"]["stem.0.0.weight"], released, atol=0.02)  # no kernel of another seed is
-    fourth = load_checkpoint(detector.train(tmp_path / "again", 0.05, seed=1, threads=1, sets=sets)) or {}
+    np.testing.assert_allclose(third["net"]["stem.0.0.weight"], released, atol=0.05)  # no kernel of another seed is
+    more = third["spent"] / 60 + 0.01
+    fourth = load_checkpoint(detector.train(tmp_path / "again", more, seed=1, threads=1, sets=sets)) or {}
     assert fourth["step"] > third["step"]
     assert fourth["start"] == third["start"]  # a resumed run still knows where it began
 
