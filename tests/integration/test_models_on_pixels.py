@@ -90,12 +90,13 @@ class TestPortrait:
 
 
 class TestEngines:
-    @pytest.mark.parametrize(("size", "faces"), [(192, 8), (320, 9), (500, 9), (640, 9)])  # at 192 one is 10 px wide
+    # At 192 px three of the nine faces are 10 to 12 px wide, and score low.
+    @pytest.mark.parametrize(("size", "score"), [(192, 0.2), (320, 0.5), (500, 0.5), (640, 0.5)])
     def test_opencv_and_onnxruntime_find_the_same(
-        self, models: Path, film: list[Pixels], size: int, faces: int
+        self, models: Path, film: list[Pixels], size: int, score: float
     ) -> None:
-        one, other = with_engine("opencv", size), with_engine("onnxruntime", size)
-        assert sum(self.compare(one.detect(image), other.detect(image)) for image in film) >= faces
+        one, other = with_engine("opencv", size, score), with_engine("onnxruntime", size, score)
+        assert [self.compare(one.detect(image), other.detect(image), score + 0.02) for image in film] == [1] * 9
 
     def test_crowds_too(self, models: Path, astronaut: Pixels) -> None:
         tile = cv2.resize(astronaut[:300, 60:380], (213, 200), interpolation=cv2.INTER_AREA)
@@ -105,19 +106,20 @@ class TestEngines:
         )
 
     @staticmethod
-    def compare(one: sv.Detections, other: sv.Detections) -> int:
-        """Every clear face of one engine is in the other's within a pixel and 0.01; gives their number."""
+    def compare(one: sv.Detections, other: sv.Detections, clear: float = 0.52) -> int:
+        """Every face of one engine that scores over `clear` is in the other's within a pixel and 0.01; gives their
+        number."""
         for a, b in ((one, other), (other, one)):
             assert a.confidence is not None
             assert b.confidence is not None
-            for row in np.flatnonzero(a.confidence > 0.52):
+            for row in np.flatnonzero(a.confidence > clear):
                 near = np.abs(b.xyxy - a.xyxy[row]).max(axis=1)
                 twin = int(near.argmin())
                 assert near[twin] <= 1
                 assert abs(b.confidence[twin] - a.confidence[row]) <= 0.01
                 assert np.abs(b.data["landmarks"][twin] - a.data["landmarks"][row]).max() <= 1
         assert one.confidence is not None
-        return int((one.confidence > 0.52).sum())
+        return int((one.confidence > clear).sum())
 
 
 class TestFilm:
