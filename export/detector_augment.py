@@ -252,23 +252,23 @@ def mosaic(scenes: list[Scene], size: int, rng: np.random.Generator) -> Sample:
     return Sample(canvas, boxes.astype(np.float32), kinds, points.astype(np.float32))
 
 
-def paste(sample: Sample, scene: Scene, place: Array, rng: np.random.Generator) -> None:
+def paste(sample: Sample, scene: Scene, spot: Array, rng: np.random.Generator) -> None:
     """Paste a place of a scene, a box xyxy that holds no face, with a little around it into a sample, in place: turned,
     at any size from 12 pixels to a third of the window, where nothing is marked ('Simple Copy-Paste', 2012.07177). A
     net that knows the one fist of a picture takes the next for a face; this shows each everywhere."""
-    size, sides = sample.image.shape[0], place[2:] - place[:2]
-    zoom = float(np.exp(rng.uniform(np.log(12), np.log(size / 3)))) / float(sides.max())
-    zoom, half = min(zoom, 3.0), 0.75 * sides * min(zoom, 3.0)
-    centre = rng.uniform(0, size, 2)
+    size, sides = sample.image.shape[0], spot[2:] - spot[:2]
+    zoom = min(3.0, float(np.exp(rng.uniform(np.log(12), np.log(size / 3)))) / float(sides.max()))
+    centre, half = rng.uniform(0, size, 2), 0.75 * sides * zoom
     near = np.hstack([centre - half, centre + half])
     free = np.minimum(near[2:], sample.boxes[:, 2:]) - np.maximum(near[:2], sample.boxes[:, :2])
     x0, y0 = np.maximum(near[:2], 0).astype(int)
     x1, y1 = np.minimum(near[2:] + 1, size).astype(int)
     if (free > 0).all(1).any() or x1 - x0 < 8 or y1 - y0 < 8:
         return
-    cos, sin = zoom * np.cos(turn := rng.normal(0, 0.35)), zoom * np.sin(turn)
+    turn = rng.normal(0, 0.35)
+    cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
     linear = np.array([[cos, -sin], [sin, cos]]) * [rng.choice([-1, 1]), 1]
-    view = np.c_[linear, centre - [x0, y0] - linear @ ((place[:2] + place[2:]) / 2)]
+    view = np.c_[linear, centre - [x0, y0] - linear @ ((spot[:2] + spot[2:]) / 2)]
     patch = cv2.warpAffine(scene.image(), view, (int(x1 - x0), int(y1 - y0)), borderMode=cv2.BORDER_REFLECT)
     oval = np.zeros(patch.shape[:2], np.float32)
     middle = (float(centre[0] - x0), float(centre[1] - y0))
