@@ -145,8 +145,9 @@ def test_batches_come_back_to_hard_places(monkeypatch: pytest.MonkeyPatch) -> No
     hard.hard = np.array([GOAL], np.float32)
     sets = [(1.0, [easy]), (1e-9, [hard])]  # the second is met as a hard place or not at all
 
-    def share(of: float) -> float:
+    def share(of: float, pasted: float = 0.0) -> float:
         monkeypatch.setattr(detector_augment, "HARD", of)
+        monkeypatch.setattr(detector_augment, "PASTED", pasted)
         monkeypatch.setattr(detector_augment, "wear", lambda image, rng: image)
         stream = iter(Batches(sets, 32, seed=0, mosaics=0.0))
         return float(np.mean([blue(sample.image) > 0 for _ in range(4) for sample in next(stream)]))
@@ -154,6 +155,7 @@ def test_batches_come_back_to_hard_places(monkeypatch: pytest.MonkeyPatch) -> No
     assert share(0.0) == 0
     assert 0.1 < share(0.3) < 0.5
     assert share(1.0) > 0.9  # a turn may carry one at the window's edge out of it
+    assert 0.2 < share(0.0, pasted=0.5) < 0.6  # no label marks a face there, so other windows may show the place too
 
 
 def test_sheets_show_the_false_positives(tmp_path: Path) -> None:
