@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -88,6 +89,19 @@ def draw_mask(image: Image, points: Array, rng: np.random.Generator) -> None:
     image[y0:y1, x0:x1] = (region * (1 - alpha) + lit * alpha).astype(np.uint8)
 
 
+def lay(
+    patch: npt.NDArray[Any], region: Image, centre: npt.NDArray[Any], axes: npt.NDArray[Any], turn: float, soft: float
+) -> None:
+    """Lay an oval of a patch over a region of its size, in place; its edge is blurred by `soft` pixels.
+
+    centre, axes (both whole): pixels of the region; turn: radians, clockwise as pictures show it.
+    """
+    oval = np.zeros(patch.shape[:2], np.float32)
+    cv2.ellipse(oval, (centre.tolist(), axes.tolist(), float(np.degrees(turn))), 1, -1)
+    alpha = cv2.GaussianBlur(oval, (0, 0), max(0.5, float(soft)))[..., None]
+    region[:] = (region * (1 - alpha) + patch * alpha).astype(np.uint8)
+
+
 def turn_away(image: Image, points: Array, rng: np.random.Generator) -> bool:
     """Comb the hair above a bare face down over all of it, in place: the back of a head, on shoulders, which the sets
     hardly hold and a net takes for a face. False where the picture ends below the hair, and nothing is done.
@@ -110,12 +124,8 @@ def turn_away(image: Image, points: Array, rng: np.random.Generator) -> bool:
     x1, y1 = np.minimum(middle + reach + 1, [width, height]).astype(int)
     comb = cv2.getAffineTransform(strip[:3].astype(np.float32), (cover[:3] - [x0, y0]).astype(np.float32))
     combed = cv2.warpAffine(image, comb, (int(x1 - x0), int(y1 - y0)), borderMode=cv2.BORDER_REFLECT)
-    oval = np.zeros(combed.shape[:2], np.float32)
-    centre, turn = (float(middle[0] - x0), float(middle[1] - y0)), float(np.degrees(np.arctan2(down[1], down[0]))) - 90
-    cv2.ellipse(oval, (centre, (2.5 * long * rng.uniform(0.9, 1.1), 3.5 * long * rng.uniform(0.9, 1.1)), turn), 1, -1)
-    alpha = cv2.GaussianBlur(oval, (0, 0), max(0.5, 0.12 * long))[..., None]
-    region = image[y0:y1, x0:x1]
-    region[:] = (region * (1 - alpha) + combed * alpha).astype(np.uint8)
+    axes = np.array([2.5, 3.5]) * long * rng.uniform(0.9, 1.1, 2)
+    lay(combed, image[y0:y1, x0:x1], middle - [x0, y0], axes, np.arctan2(down[1], down[0]) - np.pi / 2, 0.12 * long)
     return True
 
 
@@ -270,12 +280,7 @@ def paste(sample: Sample, scene: Scene, spot: Array, rng: np.random.Generator) -
     linear = np.array([[cos, -sin], [sin, cos]]) * [rng.choice([-1, 1]), 1]
     view = np.c_[linear, centre - [x0, y0] - linear @ ((spot[:2] + spot[2:]) / 2)]
     patch = cv2.warpAffine(scene.image(), view, (int(x1 - x0), int(y1 - y0)), borderMode=cv2.BORDER_REFLECT)
-    oval = np.zeros(patch.shape[:2], np.float32)
-    middle = (float(centre[0] - x0), float(centre[1] - y0))
-    cv2.ellipse(oval, (middle, (1.8 * float(half[0]), 1.8 * float(half[1])), float(np.degrees(turn))), 1, -1)
-    alpha = cv2.GaussianBlur(oval, (0, 0), max(0.5, 0.05 * float(half.max())))[..., None]
-    region = sample.image[y0:y1, x0:x1]
-    region[:] = (region * (1 - alpha) + patch * alpha).astype(np.uint8)
+    lay(patch, sample.image[y0:y1, x0:x1], centre - [x0, y0], 1.8 * half, turn, 0.05 * half.max())
 
 
 class Batches(IterableDataset[list[Sample]]):

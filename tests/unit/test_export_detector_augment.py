@@ -143,7 +143,7 @@ class TestPaste:
             half = self.pasted(seed, ((0, 0, 160, 320),)).image[:, :160]
             assert (half == 128).all()
 
-    def test_batches_paste_places_without_faces_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_batches_paste_places_without_faces_only(self) -> None:
         empty, missed = scene(), scene()
         empty.boxes = empty.boxes[:0]
         empty.kinds, empty.bare, empty.landmarks = empty.kinds[:0], empty.bare[:0], empty.landmarks[:0]
