@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from export.detector_augment import MOSAICS, Batches, Sample
-from export.detector_data import IGNORE, UNCOVERED, Scene, load_sets
+from export.detector_data import DOUBTFUL, IGNORE, UNCOVERED, Scene, load_sets
 from export.detector_loss import grid, loss
 from export.detector_mining import hard_file, mark, read
 from export.detector_net import INPUT_SCALE, STRIDES, FaceNet, reshape
@@ -34,18 +34,19 @@ COMPILE_MINUTES = 10.0  # a compiled step is about 1.4 times as fast; compiling 
 
 def collate(samples: list[Sample]) -> dict[str, Tensor]:
     """Samples -> uint8 images (B, 3, S, S), and flat lists of faces and of ignored regions with their picture's index;
-    `uncovered` tells of which faces nose or mouth show."""
+    `uncovered` tells of which faces nose or mouth show, `doubtful` which regions hold a face nobody labelled."""
     rows: dict[str, list[Any]] = {
-        k: [] for k in ("faces", "owner", "uncovered", "landmarks", "ignored", "ignored_owner")
+        k: [] for k in ("faces", "owner", "uncovered", "landmarks", "ignored", "ignored_owner", "doubtful")
     }
     for i, s in enumerate(samples):
-        face = s.kinds != IGNORE
+        face = s.kinds > IGNORE
         rows["faces"].append(s.boxes[face])
         rows["uncovered"].append(s.kinds[face] == UNCOVERED)
         rows["landmarks"].append(s.landmarks[face])
         rows["owner"].append(np.full(face.sum(), i))
         rows["ignored"].append(s.boxes[~face])
         rows["ignored_owner"].append(np.full((~face).sum(), i))
+        rows["doubtful"].append(s.kinds[~face] == DOUBTFUL)
     batch = {k: torch.from_numpy(np.concatenate(v)) for k, v in rows.items()}
     # As cameras give them, channels last, which is also how CPU convolutions like them: nothing is turned on the way.
     batch["images"] = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2)
@@ -100,7 +101,7 @@ def train(
     torch.set_num_threads(threads)
     begun = origin(start) if start else None  # first what may be refused
     if sets is None:
-        sets = training_scenes(out / "pictures.npz")
+        sets = training_scenes(out / "scenes.npz")
         mark([scene for _, scenes in sets for scene in scenes], read(hard_file()))
     seed_everything(seed)
     state = load_checkpoint(out / "checkpoint.pt") if resume else None

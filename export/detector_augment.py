@@ -162,7 +162,7 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
     image = scene.image()
     height, width = image.shape[:2]
     landmarks, boxes, kinds = scene.landmarks, scene.boxes, scene.kinds
-    bare = scene.bare & (kinds != IGNORE) & np.isfinite(landmarks).all((1, 2)) & (np.ptp(boxes[:, ::2], axis=1) > 12)
+    bare = scene.bare & (kinds > IGNORE) & np.isfinite(landmarks).all((1, 2)) & (np.ptp(boxes[:, ::2], axis=1) > 12)
     chance = np.where(bare, rng.random(len(boxes)), 1.0)
     changed = np.flatnonzero(chance < DRAWN + TURNED)
     if len(changed):
@@ -175,7 +175,7 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
             draw_mask(image, landmarks[i], rng)
             kinds[i] = FACE
     landmarks, boxes, kinds = landmarks[kept], boxes[kept], kinds[kept]
-    faces = np.flatnonzero(kinds != IGNORE)
+    faces = np.flatnonzero(kinds > IGNORE)
     whole = size / max(height, width)
     focus = np.array([width, height]) * rng.uniform(0.3, 0.7, 2)
     if goal is not None or len(faces) == 0 or rng.random() < 0.5:

@@ -18,8 +18,10 @@ from rich.progress import track
 
 from export.engines import Array, iou, landmarks, open_engine, xyxy
 
-# Kinds of a box. `FACE` wears a mask, or nobody said; of an `UNCOVERED` face, nose or mouth are known to show.
-IGNORE, FACE, UNCOVERED = 0, 1, 2
+# Kinds of a box. `FACE` wears a mask, or nobody said; of an `UNCOVERED` face, nose or mouth are known to show. A
+# `DOUBTFUL` face is one that the people who labelled its picture left out: turned away, hidden or blurred, it says less
+# about a mask than those they labelled, and shall score below them. Faces to be found are those above `IGNORE`.
+DOUBTFUL, IGNORE, FACE, UNCOVERED = -1, 0, 1, 2
 UNCOVERED_LABELS = ("no_mask", "incorrect_mask")
 TEACHER_SURE, TEACHER_DOUBTFUL = 0.75, 0.3
 
@@ -28,10 +30,9 @@ TEACHER_SURE, TEACHER_DOUBTFUL = 0.75, 0.3
 class Scene:
     """A picture and its faces.
 
-    name: folder/file. jpeg: the encoded file. boxes: float32 (n, 4) xyxy pixels. kinds: int (n,) FACE, UNCOVERED or
-    IGNORE.
-    landmarks: float32 (n, 5, 2) pixels, NaN where unknown. bare: bool (n,) face known to wear no mask.
-    hard: float32 (k, 4) xyxy pixels, where an earlier net erred.
+    name: folder/file. jpeg: the encoded file. boxes: float32 (n, 4) xyxy pixels. kinds: int (n,) FACE, UNCOVERED,
+    IGNORE or DOUBTFUL. landmarks: float32 (n, 5, 2) pixels, NaN where unknown. bare: bool (n,) known to wear no mask.
+    hard: float32 (k, 4) xyxy pixels, where an earlier net erred. by_hand: people labelled every face they could judge.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Scene:
     landmarks: Array
     bare: npt.NDArray[np.bool_]
     hard: Array = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    by_hand: bool = False
     pixels: npt.NDArray[np.uint8] | None = None
 
     def image(self) -> npt.NDArray[np.uint8]:
@@ -56,7 +58,7 @@ def name(file: Path) -> str:
     return f"{file.parent.name}/{file.name}"
 
 
-def read_coco(coco: Path, images: Path, teacher: Path) -> list[Scene]:
+def read_coco(coco: Path, images: Path, teacher: Path, by_hand: bool = False) -> list[Scene]:
     """Scenes of a COCO file. `iscrowd` annotations become IGNORE; landmarks come from the teacher at IoU 0.45."""
     data = json.loads(coco.read_text(encoding="utf-8"))
     names = {c["id"]: c["name"] for c in data["categories"]}
@@ -82,7 +84,7 @@ def read_coco(coco: Path, images: Path, teacher: Path) -> list[Scene]:
             best = overlap.argmax(1)
             close = (overlap.max(1) > 0.45) & (kinds != IGNORE)
             points[close] = landmarks(rows)[best[close]]
-        scenes.append(Scene(name(file), jpeg, boxes, kinds, points, bare))
+        scenes.append(Scene(name(file), jpeg, boxes, kinds, points, bare, by_hand=by_hand))
     return scenes
 
 
@@ -116,7 +118,7 @@ def load_sets(data: Path, teacher: Path, cache: Path) -> list[tuple[float, list[
     else:
         read = np.empty(5, object)
         read[:] = [
-            read_coco(by_hand, images, teacher),
+            read_coco(by_hand, images, teacher, by_hand=True),
             *(read_coco(scenes / f"auto_{kind}.json", images, teacher) for kind in ("bare", "street")),
             *(read_photos(photos / label, label == "no_mask", teacher) for label in ("no_mask", "mask")),
         ]

@@ -22,6 +22,7 @@ BOX_WEIGHT, LANDMARK_WEIGHT, RANK_WEIGHT = 4.0, 4.0, 6.0
 UNCOVERED_WEIGHT = 3.0
 COVERED_RELIEF = 0.6
 RANK_WIDTH = 0.5  # log-odds over which a pair's order turns
+WORST = 2  # places a picture that faces shall score above; several may be of one doubtful face
 
 
 def grid(size: tuple[int, int], device: torch.device) -> Tensor:
@@ -109,7 +110,7 @@ def rank(
     comparison made smooth by a sigmoid. A face that scores hopelessly low, maybe labelled wrongly, pulls at nothing.
 
     Args:
-        score: (B, N) log-odds. empty: bool (B, N), cells that belong to no face.
+        score: (B, N) log-odds. empty: bool (B, N), cells whose box is no labelled face.
         positive: picture and cell index of every assigned cell, (P,) each; face: (P,) the face that each answers for.
         weight: (M,) how much each face counts.
     """
@@ -129,9 +130,19 @@ def covered(cells: Tensor, boxes: Tensor, owner: Tensor, pictures: int) -> Tenso
     return torch.zeros(pictures, len(cells)).index_put_((owner,), hit.float(), accumulate=True) > 0
 
 
+def finds(boxes: Tensor, faces: Tensor, owner: Tensor) -> Tensor:
+    """bool (B, N): boxes (B, N, 4) that count as one of the faces (M, 4) of their picture `owner` (M,), as
+    `evaluate_detector.matches` has it. A box that lies across two neighbours is none, though its cell is on a face."""
+    overlap = pair_iou(boxes[owner], faces[:, None])
+    size, face = (boxes[..., 2:] - boxes[..., :2]).prod(-1)[owner], (faces[:, 2:] - faces[:, :2]).prod(-1)[:, None]
+    shared = overlap * (size + face) / (1 + overlap)
+    hit = (overlap >= 0.3) | ((shared >= 0.75 * size) & (size >= 0.125 * face))
+    return torch.zeros(boxes.shape[:2]).index_put_((owner,), hit.float(), accumulate=True) > 0
+
+
 def loss(
     raw: Tensor, cells: Tensor, faces: Tensor, owner: Tensor, uncovered: Tensor, landmarks: Tensor, ignored: Tensor,
-    ignored_owner: Tensor,
+    ignored_owner: Tensor, doubtful: Tensor,
 ) -> dict[str, Tensor]:  # fmt: skip
     """The parts of the loss, each divided by the number of assigned cells. Uncovered faces weigh more in the
     scores, and the others have to score less.
@@ -139,7 +150,8 @@ def loss(
     Args:
         raw: (B, N, 16) float32. faces: (M, 4) xyxy pixels, owner (M,), uncovered bool (M,), landmarks (M, 5, 2) with
             NaN where unknown.
-        ignored: (K, 4) regions whose cells count neither way, ignored_owner (K,).
+        ignored: (K, 4) regions whose cells count neither way, ignored_owner (K,); those that are doubtful, bool (K,),
+            hold a face that nobody labelled: labelled ones shall score above it.
     """
     boxes, points = decode(raw, cells)
     b, cell, face = assign(raw.detach(), boxes.detach(), cells, faces, owner)
@@ -160,8 +172,9 @@ def loss(
     obj = obj * torch.where(positive > 0, weights, 0.75 * raw[..., 1].detach().sigmoid() ** 1.5) * counted
     parts = {"cls": cls.sum() / count, "obj": obj.sum() / count, **dict.fromkeys(("box", "kps", "rank"), raw.sum() * 0)}
     if len(b):
-        empty = (counted > 0) & ~covered(cells, faces, owner, len(raw)) & (positive == 0)
-        parts["rank"] = RANK_WEIGHT * rank(scores.mean(-1), empty, (b, cell), face, weight, worst=len(raw))
+        aside = covered(cells, ignored[~doubtful], ignored_owner[~doubtful], len(raw))
+        empty = ~aside & ~finds(boxes.detach(), faces, owner) & (positive == 0)
+        parts["rank"] = RANK_WEIGHT * rank(scores.mean(-1), empty, (b, cell), face, weight, WORST * len(raw))
         parts["box"] = BOX_WEIGHT * (1 - ciou(boxes[b, cell], faces[face])).sum() / count
         known = landmarks[face].isfinite().all(-1).all(-1)
         if known.any():

@@ -19,7 +19,7 @@ from rich.progress import track
 
 from edge_app.detector import Engine
 from edge_app.models import models_dir
-from export.detector_data import IGNORE, Scene
+from export.detector_data import DOUBTFUL, IGNORE, Scene
 from export.engines import Array, iou, xyxy
 from export.evaluate_detector import REFERENCE, SMALLEST, at_long_side, inside, matches
 
@@ -55,7 +55,7 @@ def mine(engine: Engine, scenes: list[Scene]) -> list[Place]:
     places: list[Place] = []
     for scene in track(scenes, description="mining", transient=True):
         image = scene.image()
-        known = scene.boxes[scene.kinds != IGNORE]
+        known = scene.boxes[scene.kinds > IGNORE]
         reference = REFERENCE / max(image.shape[:2])
         found, scores = [], []
         for size in SIZES:
@@ -101,17 +101,18 @@ def read(path: Path) -> list[Place]:
 
 
 def mark(scenes: list[Scene], places: list[Place]) -> None:
-    """Put sorted places into their scenes: unmarked faces are ignored, so is a label in the same place (a head from
-    behind, say), and the others are `hard`."""
+    """Put sorted places into their scenes. Unmarked faces are ignored, or `DOUBTFUL` in pictures labelled by hand; a
+    label in the same place (a head from behind, say) is ignored, too. The other places are `hard`."""
     by_name: dict[str, list[Place]] = {}
     for place in places:
         by_name.setdefault(place.picture, []).append(place)
     for scene in scenes:
         for place in by_name.get(scene.name, []):
             if place.kind == UNMARKED:
-                scene.kinds[iou(place.box[None], scene.boxes)[0] > 0.8] = IGNORE  # the table holds whole pixels
+                labelled = iou(place.box[None], scene.boxes)[0] > 0.8  # the table holds whole pixels
+                scene.kinds[labelled] = IGNORE
                 scene.boxes = np.vstack([scene.boxes, place.box])
-                scene.kinds = np.append(scene.kinds, IGNORE)
+                scene.kinds = np.append(scene.kinds, DOUBTFUL if scene.by_hand and not labelled.any() else IGNORE)
                 scene.landmarks = np.concatenate([scene.landmarks, np.full((1, 5, 2), np.nan, np.float32)])
                 scene.bare = np.append(scene.bare, False)
             else:

@@ -128,7 +128,7 @@ def mine_detector(
     from export.engines import open_engine
 
     need_data("scenes/train.json")
-    scenes = [scene for _, part in training_scenes(out.parent / "pictures.npz") for scene in part]
+    scenes = [scene for _, part in training_scenes(out.parent / "scenes.npz") for scene in part]
     mining.mark(scenes, mining.read(mining.hard_file()))
     places = mining.mine(open_engine(folder or models_dir() / "face_detector", "onnxruntime"), scenes)
     mining.write(out, places)

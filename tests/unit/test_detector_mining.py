@@ -15,7 +15,7 @@ if reason := missing("torch", "sklearn", "matplotlib"):
 
 from export import detector_augment
 from export.detector_augment import Batches, place
-from export.detector_data import FACE, IGNORE, Scene
+from export.detector_data import DOUBTFUL, FACE, IGNORE, Scene
 from export.detector_mining import MISSED, NOTHING, TILE, UNMARKED, Place, hard_file, mark, mine, read, sheets, write
 
 Rows = npt.NDArray[np.float32]
@@ -119,6 +119,17 @@ def test_unmarked_faces_are_ignored_and_the_others_are_hard() -> None:
     assert (len(here.landmarks), len(here.bare)) == (2, 2)
     assert here.hard.tolist() == [[1, 2, 30, 40], [9, 9, 29, 29]]
     assert (len(there.boxes), len(there.hard)) == (1, 0)
+
+
+def test_in_a_picture_labelled_by_hand_unmarked_faces_are_doubtful() -> None:
+    here = scene((100, 100, 200, 200), (5, 5, 45, 55))
+    here.by_hand = True
+    mark([here], places())
+    assert here.kinds.tolist() == [FACE, IGNORE, IGNORE]  # the second was labelled, whatever it shows
+    here = scene((100, 100, 200, 200))
+    here.by_hand = True
+    mark([here], places())
+    assert here.kinds.tolist() == [FACE, DOUBTFUL]
 
 
 def test_a_label_that_was_sorted_as_not_to_be_told_is_ignored() -> None:

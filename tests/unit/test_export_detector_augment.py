@@ -13,7 +13,7 @@ import torch
 from export import detector_augment
 from export.detector import collate
 from export.detector_augment import Batches, Sample, clip, draw_mask, mosaic, paste, place, turn_away, wear
-from export.detector_data import FACE, IGNORE, UNCOVERED, Scene
+from export.detector_data import DOUBTFUL, FACE, IGNORE, UNCOVERED, Scene
 
 
 def scene(box: tuple[int, int, int, int] = (200, 120, 260, 180)) -> Scene:
@@ -242,12 +242,15 @@ def test_collate_keeps_faces_with_their_pictures() -> None:
     image[3, 5] = (10, 20, 30)
     points = np.zeros((2, 5, 2), np.float32)
     first = Sample(image, np.array([(0, 0, 8, 8), (4, 4, 9, 9)], np.float32), np.array([IGNORE, FACE]), points)
-    second = Sample(image, np.array([(1, 1, 7, 7), (2, 2, 9, 9)], np.float32), np.array([FACE, FACE]), points + 1)
+    boxes = np.array([(1, 1, 7, 7), (2, 2, 9, 9), (0, 0, 5, 5)], np.float32)
+    second = Sample(image, boxes, np.array([FACE, UNCOVERED, DOUBTFUL]), np.zeros((3, 5, 2), np.float32) + 1)
     batch = collate([first, second])
     assert (tuple(batch["images"].shape), batch["images"].dtype) == ((2, 3, 32, 32), torch.uint8)
     assert batch["images"][1, :, 3, 5].tolist() == [10, 20, 30]
     assert batch["faces"].tolist() == [[4, 4, 9, 9], [1, 1, 7, 7], [2, 2, 9, 9]]
     assert batch["owner"].tolist() == [0, 1, 1]
     assert batch["landmarks"][:, 0, 0].tolist() == [0, 1, 1]
-    assert batch["ignored"].tolist() == [[0, 0, 8, 8]]
-    assert batch["ignored_owner"].tolist() == [0]
+    assert batch["uncovered"].tolist() == [False, False, True]
+    assert batch["ignored"].tolist() == [[0, 0, 8, 8], [0, 0, 5, 5]]
+    assert batch["ignored_owner"].tolist() == [0, 1]
+    assert batch["doubtful"].tolist() == [False, True]

@@ -10,12 +10,25 @@ if reason := missing("torch"):
 
 import torch
 
-from export.detector_loss import COVERED_RELIEF, UNCOVERED_WEIGHT, assign, ciou, decode, grid, loss, pair_iou, rank
+from export.detector_loss import (
+    COVERED_RELIEF,
+    UNCOVERED_WEIGHT,
+    assign,
+    ciou,
+    decode,
+    finds,
+    grid,
+    loss,
+    pair_iou,
+    rank,
+)
 from export.engines import iou
+from export.evaluate_detector import matches
 
 SIZE = 128
 CELLS = grid((SIZE, SIZE), torch.device("cpu"))
 NO_BOX, NO_OWNER = torch.zeros((0, 4)), torch.zeros(0, dtype=torch.long)
+NOTHING = (NO_BOX, NO_OWNER, NO_OWNER > 0)  # ignored
 
 
 class TestOverlap:
@@ -33,6 +46,18 @@ class TestOverlap:
         assert pair_iou(torch.tensor(self.A).float(), torch.tensor(self.B).float()).tolist() == pytest.approx(
             self.EXPECTED
         )
+
+    def test_finds_is_what_evaluation_counts(self) -> None:
+        rng = np.random.default_rng(0)
+        boxes, faces = (rng.uniform(0, 50, (*shape, 4)).astype(np.float32) for shape in ((3, 200), (9,)))
+        for corners in (boxes, faces):
+            corners[..., 2:] += corners[..., :2] + 2
+        owner = np.repeat([0, 1], [4, 5])  # the third picture is empty
+        found = finds(torch.from_numpy(boxes), torch.from_numpy(faces), torch.from_numpy(owner)).numpy()
+        for i in range(2):
+            assert found[i].tolist() == matches(boxes[i], faces[owner == i]).any(1).tolist()
+            assert 10 < found[i].sum() < 100
+        assert not found[2].any()
 
     def test_ciou_takes_off_distance_and_shape(self) -> None:
         a = torch.tensor([(0, 0, 10, 10), (0, 0, 10, 10), (0, 0, 20, 10), (0, 0, 10, 10)]).float()
@@ -147,7 +172,7 @@ class TestLoss:
 
     def parts(self, raw: torch.Tensor, points: torch.Tensor | None = None) -> dict[str, float]:
         points = self.POINTS if points is None else points
-        found = loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, points, NO_BOX, NO_OWNER)
+        found = loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, points, *NOTHING)
         return {name: float(value) for name, value in found.items()}
 
     def test_the_truth_costs_next_to_nothing(self) -> None:
@@ -169,15 +194,21 @@ class TestLoss:
         assert after["cls"] + after["obj"] < 0.01 < boxed["cls"] + boxed["obj"]
 
     @pytest.mark.parametrize(
-        ("place", "ignored", "costs"),
+        ("place", "ignored", "doubtful", "costs"),
         [
-            ((96, 96, 112, 112), NO_BOX, True),
-            ((96, 96, 112, 112), torch.tensor([(90.0, 90.0, 118.0, 118.0)]), False),  # an unlabelled face perhaps
-            ((31, 35, 47, 51), NO_BOX, False),  # on the face itself: the overlap test drops what it sees there
+            ((96, 96, 112, 112), NO_BOX, False, True),
+            (
+                (96, 96, 112, 112),
+                torch.tensor([(90.0, 90.0, 118.0, 118.0)]),
+                False,
+                False,
+            ),  # nobody knows what is there
+            ((96, 96, 112, 112), torch.tensor([(90.0, 90.0, 118.0, 118.0)]), True, True),  # a face, but too poor a view
+            ((31, 35, 47, 51), NO_BOX, False, True),  # small boxes, on the face itself, that are not the face
         ],
     )
     def test_a_place_that_scores_above_the_face_costs_rank(
-        self, place: tuple[int, ...], ignored: torch.Tensor, costs: bool
+        self, place: tuple[int, ...], ignored: torch.Tensor, doubtful: bool, costs: bool
     ) -> None:
         raw = torch.zeros(1, len(CELLS), 16)
         raw[..., :2] = -8
@@ -186,14 +217,27 @@ class TestLoss:
         raw[0, hot.all(1), :2] = 8
         raw[0, cell, :2] = 2
         owner = torch.zeros(len(ignored), dtype=torch.long)
-        found = float(loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, self.POINTS, ignored, owner)["rank"])
-        assert found > 1 if costs else found < 0.01
+        regions = (ignored, owner, torch.full((len(ignored),), doubtful))
+        parts = loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, self.POINTS, *regions)
+        assert float(parts["rank"]) > 1 if costs else float(parts["rank"]) < 0.01
+        assert not doubtful or float(parts["obj"]) < 1
+
+    def test_a_place_whose_box_is_the_face_costs_no_rank(self) -> None:
+        raw = torch.zeros(1, len(CELLS), 16)
+        raw[..., :2] = -8
+        raw[..., 2:4] = (torch.tensor([55.0, 62.0]) - CELLS[:, :2]) / CELLS[:, 2:]
+        raw[..., 4:6] = (torch.tensor([50.0, 56.0]) / CELLS[:, 2:]).log()
+        raw[0, 1::2, :2] = 8
+        for shift, costs in ((0, False), (30, True)):  # the second lies half on the face, half beside it
+            raw[0, 1::2, 2] += shift / CELLS[1::2, 2]
+            parts = loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, self.POINTS, *NOTHING)
+            assert float(parts["rank"]) > 1 if costs else float(parts["rank"]) < 0.01
 
     def test_missing_an_uncovered_face_costs_more_and_its_box_does_not(self) -> None:
         raw = torch.zeros(1, len(CELLS), 16)
         raw[..., :2] = -8
         costs = [
-            loss(raw, CELLS, self.FACES, self.OWNER, torch.tensor([uncovered]), self.POINTS, NO_BOX, NO_OWNER)
+            loss(raw, CELLS, self.FACES, self.OWNER, torch.tensor([uncovered]), self.POINTS, *NOTHING)
             for uncovered in (False, True)
         ]
         more = UNCOVERED_WEIGHT * 8 / (8 - COVERED_RELIEF)  # so far below nought, a score costs what it lacks
@@ -202,7 +246,7 @@ class TestLoss:
 
     def test_unknown_landmarks_cost_nothing_and_spoil_nothing(self) -> None:
         raw = answers(1).requires_grad_()
-        found = loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, self.POINTS * torch.nan, NO_BOX, NO_OWNER)
+        found = loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, self.POINTS * torch.nan, *NOTHING)
         assert float(found["kps"].detach()) == 0
         torch.stack(list(found.values())).sum().backward()
         assert raw.grad is not None
@@ -220,8 +264,9 @@ class TestLoss:
         def cost(raw: torch.Tensor, picture: int | None) -> float:
             ignored = NO_BOX if picture is None else region
             owner = NO_OWNER if picture is None else torch.tensor([picture])
-            nothing = torch.zeros((0, 5, 2))
-            return float(sum(loss(raw, CELLS, NO_BOX, NO_OWNER, NO_OWNER > 0, nothing, ignored, owner).values()))
+            no_points = torch.zeros((0, 5, 2))
+            parts = loss(raw, CELLS, NO_BOX, NO_OWNER, NO_OWNER > 0, no_points, ignored, owner, owner < 0)
+            return float(sum(parts.values()))
 
         assert cost(hot, None) > cost(cold, None) + 1
         assert cost(hot, 0) == pytest.approx(cost(cold, 0))
