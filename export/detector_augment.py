@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import IterableDataset
 
-from export.detector_data import FACE, IGNORE, Scene
+from export.detector_data import FACE, IGNORE, UNCOVERED, Scene
 from export.engines import Array, iou
 
 Image = npt.NDArray[np.uint8]
@@ -19,6 +19,8 @@ HARD = 0.15  # share of the others that show a place where an earlier net erred
 PASTED = 0.3  # share of the windows with up to three such places that hold no face pasted in
 DRAWN = 0.3  # share of the bare faces that get a mask
 TURNED = 0.08  # ... and that become the back of a head
+UNDER = 0.25  # share of the masks drawn that hang under the nose
+STRETCH = 0.06  # standard deviation of the log by which pictures get wider, and as much lower
 VISIBLE = 0.4  # a face of which less is left by the crop is ignored
 
 
@@ -32,15 +34,16 @@ class Sample:
     landmarks: Array
 
 
-def draw_mask(image: Image, points: Array, rng: np.random.Generator) -> None:
+def draw_mask(image: Image, points: Array, rng: np.random.Generator, under: bool = False) -> None:
     """Draw a mask over a bare face in place: cloth from the nose bridge to below the chin, any colour or pattern.
 
-    points: (5, 2) right eye, left eye, nose tip, right and left mouth corner, in pixels.
+    points: (5, 2) right eye, left eye, nose tip, right and left mouth corner, in pixels. under: the mask begins under
+    the nose, as when worn badly.
     """
     eyes, nose, mouth = (points[0] + points[1]) / 2, points[2], (points[3] + points[4]) / 2
     down = mouth - eyes
     across = points[1] - points[0] if np.hypot(*(points[1] - points[0])) > 1 else np.array([-down[1], down[0]])
-    top = eyes + down * rng.uniform(0.25, 0.5)
+    top = eyes + down * (rng.uniform(0.7, 0.95) if under else rng.uniform(0.25, 0.5))
     bridge = top + (nose - eyes) * 0.15
     wide = rng.uniform(0.75, 1.05)
 
@@ -172,8 +175,9 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
         if chance[i] >= DRAWN:
             kept[i] = not turn_away(image, landmarks[i], rng)
         else:
-            draw_mask(image, landmarks[i], rng)
-            kinds[i] = FACE
+            under = bool(rng.random() < UNDER)
+            draw_mask(image, landmarks[i], rng, under)
+            kinds[i] = UNCOVERED if under else FACE
     landmarks, boxes, kinds = landmarks[kept], boxes[kept], kinds[kept]
     faces = np.flatnonzero(kinds > IGNORE)
     whole = size / max(height, width)
@@ -196,12 +200,14 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
         low, high = (0.45, 0.95) if filling else (8 / size, 0.9)
         target = size * np.exp(rng.uniform(np.log(low), np.log(high)))
         # Never so small that most of the window is empty; mosaics bring the smallest faces.
-        scale = float(np.clip(target / side, 0.5 * whole, 10.0 if filling else 3.0))
+        scale = float(np.clip(target / side, 0.7 * whole, 10.0 if filling else 3.0))
         focus = (box[:2] + box[2:]) / 2 + rng.uniform(-0.4, 0.4, 2) * size / scale * (1 - min(0.95, target / size))
     angle = rng.normal(0, 15) if rng.random() < 0.35 else 0.0
     flip = rng.random() < 0.5
     cos, sin = np.cos(np.deg2rad(angle)) * scale, np.sin(np.deg2rad(angle)) * scale
     linear = np.array([[-cos, sin], [sin, cos]]) if flip else np.array([[cos, -sin], [sin, cos]])
+    stretch = np.exp(rng.normal(0, STRETCH) * np.array([1, -1]))
+    linear = stretch[:, None] * linear
     affine = np.c_[linear, size / 2 - linear @ focus].astype(np.float32)
     if scale < 0.5:  # area averaging first, else shrinking aliases in a way no camera does
         k = 2.0 * scale
@@ -213,7 +219,7 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
     border = int(rng.integers(0, 256)) if rng.random() < 0.5 else 0
     canvas = cv2.warpAffine(image, fit, (size, size), flags=cv2.INTER_LINEAR, borderValue=(border, border, border))
     # A box keeps its size through a small turn; only its centre moves.
-    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * scale
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * scale * stretch
     centre = centre @ affine[:, :2].T + affine[:, 2]
     points = landmarks @ affine[:, :2].T + affine[:, 2]
     if flip:
@@ -264,8 +270,8 @@ def mosaic(scenes: list[Scene], size: int, rng: np.random.Generator) -> Sample:
 
 def paste(sample: Sample, scene: Scene, spot: Array, rng: np.random.Generator) -> None:
     """Paste a place of a scene, a box xyxy that holds no face, with a little around it into a sample, in place: turned,
-    at any size from 12 pixels to a third of the window, where nothing is marked ('Simple Copy-Paste', 2012.07177). A
-    net that knows the one fist of a picture takes the next for a face; this shows each everywhere."""
+    lit otherwise, at any size from 12 pixels to a third of the window, where nothing is marked ('Simple Copy-Paste',
+    2012.07177). A net that knows the one fist of a picture takes the next for a face; this shows each everywhere."""
     size, sides = sample.image.shape[0], spot[2:] - spot[:2]
     zoom = min(3.0, float(np.exp(rng.uniform(np.log(12), np.log(size / 3)))) / float(sides.max()))
     centre, half = rng.uniform(0, size, 2), 0.75 * sides * zoom
@@ -275,11 +281,13 @@ def paste(sample: Sample, scene: Scene, spot: Array, rng: np.random.Generator) -
     x1, y1 = np.minimum(near[2:] + 1, size).astype(int)
     if (free > 0).all(1).any() or x1 - x0 < 8 or y1 - y0 < 8:
         return
-    turn = rng.normal(0, 0.35)
+    turn = rng.normal(0, 0.35) if rng.random() < 0.5 else rng.uniform(-np.pi, np.pi)  # as heads, or as hands
     cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
     linear = np.array([[cos, -sin], [sin, cos]]) * [rng.choice([-1, 1]), 1]
     view = np.c_[linear, centre - [x0, y0] - linear @ ((spot[:2] + spot[2:]) / 2)]
     patch = cv2.warpAffine(scene.image(), view, (int(x1 - x0), int(y1 - y0)), borderMode=cv2.BORDER_REFLECT)
+    tone = rng.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1, 3)
+    patch = np.clip(patch * tone, 0, 255)
     lay(patch, sample.image[y0:y1, x0:x1], centre - [x0, y0], 1.8 * half, turn, 0.05 * half.max())
 
 
