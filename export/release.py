@@ -10,7 +10,7 @@ from edge_app import faces as pixels
 from edge_app.models import models_dir
 from export import classifier, classifier_plots, evaluate_classifier, evaluate_detector
 from export.classifier_data import Faces
-from export.detector_augment import DRAWN, PASTED, TURNED
+from export.detector_augment import DRAWN, PASTED, TURNED, UNDER
 from export.detector_net import OUTPUTS
 from export.engines import open_engine
 from export.manifest import save_manifest, step, write_manifest
@@ -68,10 +68,11 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
                 "scenes/train.json (kaggle-853, ilc-2021, modelarts-hard): 1,723 images, boxed by hand",
                 "auto_bare.json: 663 photos and auto_street.json: 392 street frames, boxed by machine",
                 "photos/train: 4,367 photos in which YuNet is sure of a face; landmarks everywhere come from YuNet",
-                f"of bare faces with landmarks {100 * DRAWN:g} % get a drawn mask, {100 * TURNED:g} % become backs of "
-                "heads",
-                "hard.csv: faces that no label marks, ignored; places where an earlier net erred, shown more often and "
-                f"(where no face is) pasted into {100 * PASTED:g} % of the windows",
+                f"of bare faces with landmarks {100 * DRAWN:g} % get a drawn mask, {100 * UNDER:g} % of those below "
+                f"the nose, {100 * TURNED:g} % become backs of heads",
+                "hard.csv: faces that no label marks, ignored (of train.json: to score below labelled ones); places "
+                f"where an earlier net erred, shown more often and (where no face is) pasted into {100 * PASTED:g} % "
+                "of the windows",
             ],
             "caution": CAUTION,
             "command": command + (" --start models/face_detector/model.onnx" if start else ""),
