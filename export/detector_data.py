@@ -111,21 +111,21 @@ def read_photos(folder: Path, bare: bool, teacher: Path) -> list[Scene]:
 def load_sets(data: Path, teacher: Path, cache: Path) -> list[tuple[float, list[Scene]]]:
     """All training sets with their sampling weights; read once, then from `cache` (a NumPy archive)."""
     scenes, photos = data / "scenes", data / "photos" / "train"
-    images, by_hand = scenes / "images", scenes / "train.json"
+    images, train = scenes / "images", scenes / "train.json"
     if cache.is_file():
         with np.load(cache, allow_pickle=True) as stored:
             read = stored["read"]
     else:
         read = np.empty(5, object)
         read[:] = [
-            read_coco(by_hand, images, teacher, by_hand=True),
+            read_coco(train, images, teacher, by_hand=True),
             *(read_coco(scenes / f"auto_{kind}.json", images, teacher) for kind in ("bare", "street")),
             *(read_photos(photos / label, label == "no_mask", teacher) for label in ("no_mask", "mask")),
         ]
         cache.parent.mkdir(parents=True, exist_ok=True)
         np.savez(cache, read=read)
     labelled, auto_bare, auto_street, bare, masked = read
-    scarce = pictures_with(set(UNCOVERED_LABELS), by_hand, images)
+    scarce = pictures_with(set(UNCOVERED_LABELS), train, images)
     return [
         # Bare faces that people labelled are the hard ones, and scarce as badly worn masks are; those of auto_bare and
         # the photos are what other detectors find. In all, bare and masked faces come about as often.

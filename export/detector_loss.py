@@ -127,7 +127,12 @@ def covered(cells: Tensor, boxes: Tensor, owner: Tensor, pictures: int) -> Tenso
     map beside a small face would answer for it too."""
     centres, reach = cells[:, :2] + cells[:, 2:] / 2, cells[:, 2:] / 2
     hit = ((centres + reach >= boxes[:, None, :2]) & (centres - reach <= boxes[:, None, 2:])).all(-1)
-    return torch.zeros(pictures, len(cells)).index_put_((owner,), hit.float(), accumulate=True) > 0
+    return by_picture(hit, owner, pictures)
+
+
+def by_picture(hit: Tensor, owner: Tensor, pictures: int) -> Tensor:
+    """bool (pictures, N): where any row of `hit`, bool (M, N), of that picture is true; owner: (M,) picture index."""
+    return torch.zeros(pictures, hit.shape[1]).index_put_((owner,), hit.float(), accumulate=True) > 0
 
 
 def finds(boxes: Tensor, faces: Tensor, owner: Tensor) -> Tensor:
@@ -137,7 +142,7 @@ def finds(boxes: Tensor, faces: Tensor, owner: Tensor) -> Tensor:
     size, face = (boxes[..., 2:] - boxes[..., :2]).prod(-1)[owner], (faces[:, 2:] - faces[:, :2]).prod(-1)[:, None]
     shared = overlap * (size + face) / (1 + overlap)
     hit = (overlap >= 0.3) | ((shared >= 0.75 * size) & (size >= 0.125 * face))
-    return torch.zeros(boxes.shape[:2]).index_put_((owner,), hit.float(), accumulate=True) > 0
+    return by_picture(hit, owner, len(boxes))
 
 
 def loss(

@@ -12,8 +12,9 @@ import torch
 
 from export import detector_augment
 from export.detector import collate
-from export.detector_augment import Batches, Sample, clip, draw_mask, mosaic, paste, place, turn_away, wear
+from export.detector_augment import Batches, Sample, clip, mosaic, paste, place
 from export.detector_data import DOUBTFUL, FACE, IGNORE, UNCOVERED, Scene
+from export.detector_paint import draw_mask, turn_away, wear
 
 
 def scene(box: tuple[int, int, int, int] = (200, 120, 260, 180)) -> Scene:
