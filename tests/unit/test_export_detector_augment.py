@@ -75,20 +75,23 @@ class TestPlace:
                 found.add(bool(columns.mean() > 160))
         assert found == {True, False}
 
-    def test_a_bare_face_may_get_a_mask_and_the_scene_stays_as_it_is(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(("under", "kind"), [(0.0, FACE), (1.0, UNCOVERED)])
+    def test_a_bare_face_may_get_a_mask_and_the_scene_stays_as_it_is(
+        self, monkeypatch: pytest.MonkeyPatch, under: float, kind: int
+    ) -> None:
         monkeypatch.setattr(detector_augment, "TURNED", 0.0)
-        monkeypatch.setattr(detector_augment, "UNDER", 0.5)
+        monkeypatch.setattr(detector_augment, "UNDER", under)
         one = scene()
         one.bare[:], one.kinds[:] = True, UNCOVERED
         before = one.image().copy()
-        masked = np.zeros(2, int)
-        for seed in range(60):
+        masked = 0
+        for seed in range(30):
             bare = place(scene(), 320, np.random.default_rng(seed)).image
             sample = place(one, 320, np.random.default_rng(seed))
             drawn = bool(np.abs(bare.astype(int) - sample.image).max() > 40)
-            assert drawn or {*sample.kinds} <= {IGNORE, UNCOVERED}
-            masked += [{*sample.kinds} <= {IGNORE, kind} for kind in (FACE, UNCOVERED)] if drawn else [0, 0]
-        assert masked.min() > 2  # worn well, and under the nose
+            assert {*sample.kinds} <= {IGNORE, kind if drawn else UNCOVERED}
+            masked += drawn
+        assert masked > 3
         assert one.kinds.tolist() == [UNCOVERED]
         assert np.array_equal(one.image(), before)
 

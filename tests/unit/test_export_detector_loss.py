@@ -29,6 +29,7 @@ SIZE = 128
 CELLS = grid((SIZE, SIZE), torch.device("cpu"))
 NO_BOX, NO_OWNER = torch.zeros((0, 4)), torch.zeros(0, dtype=torch.long)
 NOTHING = (NO_BOX, NO_OWNER, NO_OWNER > 0)  # ignored
+REGION = torch.tensor([(90.0, 90.0, 118.0, 118.0)])
 
 
 class TestOverlap:
@@ -197,13 +198,8 @@ class TestLoss:
         ("place", "ignored", "doubtful", "costs"),
         [
             ((96, 96, 112, 112), NO_BOX, False, True),
-            (
-                (96, 96, 112, 112),
-                torch.tensor([(90.0, 90.0, 118.0, 118.0)]),
-                False,
-                False,
-            ),  # nobody knows what is there
-            ((96, 96, 112, 112), torch.tensor([(90.0, 90.0, 118.0, 118.0)]), True, True),  # a face, but too poor a view
+            ((96, 96, 112, 112), REGION, False, False),  # nobody knows what is there
+            ((96, 96, 112, 112), REGION, True, True),  # a face, but too poor a view
             ((31, 35, 47, 51), NO_BOX, False, True),  # small boxes, on the face itself, that are not the face
         ],
     )
