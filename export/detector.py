@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from export.detector_augment import MOSAICS, Batches, Sample
+from export.detector_augment import Sample
+from export.detector_batches import MOSAICS, Batches
 from export.detector_data import DOUBTFUL, IGNORE, UNCOVERED, Scene, load_sets
 from export.detector_loss import grid, loss
 from export.detector_mining import hard_file, mark, read

@@ -1,26 +1,22 @@
-"""From scenes to a training batch: scale jitter, crop, drawn masks, mosaic, and the wear of real cameras."""
+"""From scenes to windows for training: scale jitter, crop, drawn masks, heads turned away, mosaic."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import IterableDataset
 
 from export.detector_data import FACE, IGNORE, UNCOVERED, Scene
-from export.detector_paint import Image, draw_mask, lay, turn_away, wear
-from export.engines import Array, iou
+from export.detector_paint import Image, draw_mask, turn_away
+from export.engines import Array
 
 SMALLEST = 6.0  # faces under this many pixels in the crop are ignored: half a cell of the finest map
-MOSAICS = 0.35  # share of the windows that are mosaics
-HARD = 0.15  # share of the others that show a place where an earlier net erred
-PASTED = 0.3  # share of the windows with up to three such places that hold no face pasted in
 DRAWN = 0.3  # share of the bare faces that get a mask
-TURNED = 0.08  # ... and that become the back of a head
+TURNED = 0.15  # ... and that become the back of a head
 UNDER = 0.25  # share of the masks drawn that hang under the nose
 STRETCH = 0.06  # standard deviation of the log by which pictures get wider, and as much lower
 VISIBLE = 0.4  # a face of which less is left by the crop is ignored
+MIRRORED = [1, 0, 2, 4, 3]  # landmarks, where left and right have changed places
 
 
 @dataclass(slots=True)
@@ -101,7 +97,7 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
     centre = centre @ affine[:, :2].T + affine[:, 2]
     points = landmarks @ affine[:, :2].T + affine[:, 2]
     if flip:
-        points = points[:, [1, 0, 2, 4, 3]]  # left and right change places
+        points = points[:, MIRRORED]
     return clip(
         Sample(
             np.asarray(canvas, np.uint8),
@@ -144,66 +140,3 @@ def mosaic(scenes: list[Scene], size: int, rng: np.random.Generator) -> Sample:
         parts.append((np.c_[cut[:, :2] + shift, cut[:, 2:] + shift][keep], kinds[keep], (tile.landmarks + shift)[keep]))
     boxes, kinds, points = (np.concatenate(v) for v in zip(*parts, strict=True))
     return Sample(canvas, boxes.astype(np.float32), kinds, points.astype(np.float32))
-
-
-def paste(sample: Sample, scene: Scene, spot: Array, rng: np.random.Generator) -> None:
-    """Paste a place of a scene, a box xyxy that holds no face, with a little around it into a sample, in place: turned,
-    lit otherwise, at any size from 12 pixels to a third of the window, where nothing is marked ('Simple Copy-Paste',
-    2012.07177). A net that knows the one fist of a picture takes the next for a face; this shows each everywhere."""
-    size, sides = sample.image.shape[0], spot[2:] - spot[:2]
-    zoom = min(3.0, float(np.exp(rng.uniform(np.log(12), np.log(size / 3)))) / float(sides.max()))
-    centre, half = rng.uniform(0, size, 2), 0.75 * sides * zoom
-    near = np.hstack([centre - half, centre + half])
-    free = np.minimum(near[2:], sample.boxes[:, 2:]) - np.maximum(near[:2], sample.boxes[:, :2])
-    x0, y0 = np.maximum(near[:2], 0).astype(int)
-    x1, y1 = np.minimum(near[2:] + 1, size).astype(int)
-    if (free > 0).all(1).any() or x1 - x0 < 8 or y1 - y0 < 8:
-        return
-    turn = rng.normal(0, 0.35) if rng.random() < 0.5 else rng.uniform(-np.pi, np.pi)  # as heads, or as hands
-    cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
-    linear = np.array([[cos, -sin], [sin, cos]]) * [rng.choice([-1, 1]), 1]
-    view = np.c_[linear, centre - [x0, y0] - linear @ ((spot[:2] + spot[2:]) / 2)]
-    patch = cv2.warpAffine(scene.image(), view, (int(x1 - x0), int(y1 - y0)), borderMode=cv2.BORDER_REFLECT)
-    tone = rng.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1, 3)
-    patch = np.clip(patch * tone, 0, 255)
-    lay(patch, sample.image[y0:y1, x0:x1], centre - [x0, y0], 1.8 * half, turn, 0.05 * half.max())
-
-
-class Batches(IterableDataset[list[Sample]]):
-    """An endless iterable of batches for `torch.utils.data.DataLoader` (batch_size=None).
-
-    sets: (weight, scenes) pairs. batch: windows of 320 px; of larger ones as many as have the same area.
-    mosaics: share of the windows that are mosaics.
-    """
-
-    def __init__(self, sets: list[tuple[float, list[Scene]]], batch: int, seed: int, mosaics: float = MOSAICS) -> None:
-        self.sets, self.batch, self.seed, self.mosaics = sets, batch, seed, mosaics
-        self.weights = np.array([w for w, _ in sets]) / sum(w for w, _ in sets)
-        self.hard = [(scene, goal) for _, scenes in sets for scene in scenes for goal in scene.hard]
-        self.nothing = [(s, goal) for s, goal in self.hard if not len(s.boxes) or not iou(goal[None], s.boxes).any()]
-
-    def __iter__(self) -> Iterator[list[Sample]]:
-        rng = np.random.default_rng(self.seed)
-        while True:
-            # Mostly 320, the size boards use; the larger ones show faces of up to 608 pixels, and whole pictures as the
-            # runtime sees them at 640.
-            size = int(rng.choice([320, 480, 640], p=[0.68, 0.08, 0.24]))
-            yield [self.sample(size, rng) for _ in range(max(1, round(self.batch * (320 / size) ** 2)))]
-
-    def scene(self, rng: np.random.Generator) -> Scene:
-        scenes = self.sets[rng.choice(len(self.sets), p=self.weights)][1]
-        return scenes[rng.integers(len(scenes))]
-
-    def sample(self, size: int, rng: np.random.Generator) -> Sample:
-        if rng.random() < self.mosaics:
-            made = mosaic([self.scene(rng) for _ in range(4)], size, rng)
-        elif self.hard and rng.random() < HARD:
-            scene, goal = self.hard[rng.integers(len(self.hard))]
-            made = place(scene, size, rng, goal)
-        else:
-            made = place(self.scene(rng), size, rng)
-        if self.nothing and rng.random() < PASTED:
-            for _ in range(rng.integers(1, 4)):
-                paste(made, *self.nothing[rng.integers(len(self.nothing))], rng)
-        made.image = wear(made.image, rng)
-        return made

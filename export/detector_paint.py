@@ -83,29 +83,45 @@ def lay(
 
 
 def turn_away(image: Image, points: Array, rng: np.random.Generator) -> bool:
-    """Comb the hair above a bare face down over all of it, in place: the back of a head, on shoulders, which the sets
-    hardly hold and a net takes for a face. False where the picture ends below the hair, and nothing is done.
+    """Comb the hair above a bare face down over it, in place: the back of a head, on shoulders, which the sets hardly
+    hold and a net takes for a face. Long hair covers all of it; under short hair a nape shows, stretched from a cheek.
+    False where the picture ends below the hair, and nothing is done.
 
     points: as for `draw_mask`.
     """
     eyes, mouth = (points[0] + points[1]) / 2, (points[3] + points[4]) / 2
     down = mouth - eyes
     long = float(np.hypot(*down))
-    across = np.array([down[1], -down[0]])
-    hair, middle = eyes - down * rng.uniform(1.25, 1.6), eyes + down * 0.35
+    frame = np.array([[down[1], -down[0]], down])  # across, down
     corners = np.array([(-1, -1), (1, -1), (-1, 1), (1, 1)])
-    strip = hair + corners[:, :1] * across * 0.6 + corners[:, 1:] * down * 0.3
-    cover = middle + corners[:, :1] * across * 1.3 + corners[:, 1:] * down * 1.8
+    hair, cheek = np.array([0, -rng.uniform(1.25, 1.6)]), np.array([rng.choice([-0.5, 0.5]), 0.4])
+    strip = eyes + (hair + corners * [0.6, 0.3]) @ frame
     height, width = image.shape[:2]
     if long < 4 or (strip < 0).any() or (strip >= [width, height]).any():
         return False
-    reach = 2.5 * long
-    x0, y0 = np.maximum(middle - reach, 0).astype(int)
-    x1, y1 = np.minimum(middle + reach + 1, [width, height]).astype(int)
-    comb = cv2.getAffineTransform(strip[:3].astype(np.float32), (cover[:3] - [x0, y0]).astype(np.float32))
-    combed = cv2.warpAffine(image, comb, (int(x1 - x0), int(y1 - y0)), borderMode=cv2.BORDER_REFLECT)
-    axes = np.array([2.5, 3.5]) * long * rng.uniform(0.9, 1.1, 2)
-    lay(combed, image[y0:y1, x0:x1], middle - [x0, y0], axes, np.arctan2(down[1], down[0]) - np.pi / 2, 0.12 * long)
+
+    def stretch(source: Array, middle: float, axes: tuple[float, float], soft: float) -> None:
+        """Lay what is in `source`, corners in pixels, stretched over an oval that has its `middle` this far down from
+        the eyes; axes in eye-to-mouth distances."""
+        centre, reach = eyes + down * middle, 0.75 * max(axes) * long
+        x0, y0 = np.maximum(centre - reach, 0).astype(int)
+        x1, y1 = np.minimum(centre + reach + 1, [width, height]).astype(int)
+        if x1 - x0 < 2 or y1 - y0 < 2:
+            return
+        cover = centre - [x0, y0] + (corners * np.array(axes) / 2) @ frame
+        comb = cv2.getAffineTransform(source[:3].astype(np.float32), cover[:3].astype(np.float32))
+        combed = cv2.warpAffine(image, comb, (int(x1 - x0), int(y1 - y0)), borderMode=cv2.BORDER_REFLECT)
+        turn = np.arctan2(down[1], down[0]) - np.pi / 2
+        lay(combed, image[y0:y1, x0:x1], centre - [x0, y0], np.array(axes) * long, turn, soft * long)
+
+    wide = float(rng.uniform(2.3, 2.7))
+    if rng.random() < 0.5:
+        skin = eyes + (cheek + corners * 0.12) @ frame
+        stretch(skin, 0.9, (wide - 0.6, 2.6), 0.15)
+        bottom = float(rng.uniform(0.5, 1.5))  # from between the eyes and the mouth nearly to the chin
+        stretch(strip, bottom - 1.3, (wide, 2.6), 0.08)
+    else:
+        stretch(strip, 0.35, (wide, float(rng.uniform(3.2, 3.8))), 0.12)
     return True
 
 

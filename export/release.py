@@ -10,7 +10,8 @@ from edge_app import faces as pixels
 from edge_app.models import models_dir
 from export import classifier, classifier_plots, evaluate_classifier, evaluate_detector
 from export.classifier_data import Faces
-from export.detector_augment import DRAWN, PASTED, TURNED, UNDER
+from export.detector_augment import DRAWN, TURNED, UNDER
+from export.detector_batches import FACES_PASTED, PASTED
 from export.detector_net import OUTPUTS
 from export.engines import open_engine
 from export.manifest import save_manifest, step, write_manifest
@@ -73,6 +74,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
                 "hard.csv: faces that no label marks, ignored (of train.json: to score below labelled ones); places "
                 f"where an earlier net erred, shown more often and (where no face is) pasted into {100 * PASTED:g} % "
                 "of the windows",
+                f"faces that people labelled as uncovered, or left out, pasted into {100 * FACES_PASTED:g} % of them",
             ],
             "caution": CAUTION,
             "command": command + (" --start models/face_detector/model.onnx" if start else ""),

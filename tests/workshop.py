@@ -13,6 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from torch import nn
 
+    from export.detector_data import Scene
+
 Pixels = npt.NDArray[np.uint8]
 RED = (0, 0, 255)  # BGR
 
@@ -49,6 +51,23 @@ def is_red(image: Pixels) -> npt.NDArray[np.bool_]:
 
 def png(image: Pixels) -> Pixels:
     return np.asarray(cv2.imencode(".png", image)[1], np.uint8).ravel()
+
+
+def red_scene(box: tuple[int, int, int, int] = (200, 120, 260, 180)) -> "Scene":
+    """A `red_square` whose box is a masked face with landmarks."""
+    from export.detector_data import FACE, Scene
+
+    x0, y0, x1, y1 = box
+    width, height = x1 - x0, y1 - y0
+    points = np.array([(0.3, 0.35), (0.7, 0.35), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)]) * [width, height] + [x0, y0]
+    return Scene(
+        "drawn/face.png",
+        png(red_square(box)),
+        np.array([box], np.float32),
+        np.array([FACE]),
+        points[None].astype(np.float32),
+        np.array([False]),
+    )
 
 
 def train_norms(net: "nn.Module") -> None:

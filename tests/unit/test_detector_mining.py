@@ -13,8 +13,9 @@ from tests.workshop import Pixels, leave, missing
 if reason := missing("torch", "sklearn", "matplotlib"):
     leave(reason)
 
-from export import detector_augment
-from export.detector_augment import Batches, place
+from export import detector_batches
+from export.detector_augment import place
+from export.detector_batches import Batches
 from export.detector_data import DOUBTFUL, FACE, IGNORE, Scene
 from export.detector_mining import MISSED, NOTHING, TILE, UNMARKED, Place, hard_file, mark, mine, read, sheets, write
 
@@ -157,9 +158,9 @@ def test_batches_come_back_to_hard_places(monkeypatch: pytest.MonkeyPatch) -> No
     sets = [(1.0, [easy]), (1e-9, [hard])]  # the second is met as a hard place or not at all
 
     def share(of: float, pasted: float = 0.0) -> float:
-        monkeypatch.setattr(detector_augment, "HARD", of)
-        monkeypatch.setattr(detector_augment, "PASTED", pasted)
-        monkeypatch.setattr(detector_augment, "wear", lambda image, rng: image)
+        monkeypatch.setattr(detector_batches, "HARD", of)
+        monkeypatch.setattr(detector_batches, "PASTED", pasted)
+        monkeypatch.setattr(detector_batches, "wear", lambda image, rng: image)
         stream = iter(Batches(sets, 32, seed=0, mosaics=0.0))
         return float(np.mean([blue(sample.image) > 0 for _ in range(4) for sample in next(stream)]))
 

@@ -1,39 +1,23 @@
-"""The detector's augmentation and batches against painted pixels."""
+"""The detector's augmentation against painted pixels."""
 
+import cv2
 import numpy as np
 import pytest
 
-from tests.workshop import is_red, leave, missing, png, red_square
+from tests.workshop import is_red, leave, missing, red_scene, red_square
 
 if reason := missing("torch"):
     leave(reason)
 
-import torch
-
 from export import detector_augment
-from export.detector import collate
-from export.detector_augment import Batches, Sample, clip, mosaic, paste, place
-from export.detector_data import DOUBTFUL, FACE, IGNORE, UNCOVERED, Scene
+from export.detector_augment import Sample, clip, mosaic, place
+from export.detector_data import FACE, IGNORE, UNCOVERED
 from export.detector_paint import draw_mask, turn_away, wear
-
-
-def scene(box: tuple[int, int, int, int] = (200, 120, 260, 180)) -> Scene:
-    x0, y0, x1, y1 = box
-    width, height = x1 - x0, y1 - y0
-    points = np.array([(0.3, 0.35), (0.7, 0.35), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)]) * [width, height] + [x0, y0]
-    return Scene(
-        "drawn/face.png",
-        png(red_square(box)),
-        np.array([box], np.float32),
-        np.array([FACE]),
-        points[None].astype(np.float32),
-        np.array([False]),
-    )
 
 
 class TestPlace:
     def test_large_windows_show_faces_that_fill_them(self) -> None:
-        face = scene((200, 120, 360, 280))
+        face = red_scene((200, 120, 360, 280))
         samples = [place(face, 640, np.random.default_rng(seed)) for seed in range(200)]
         widths = [np.ptp(s.boxes[:, ::2], axis=1).max(initial=0) for s in samples]
         assert np.mean(np.array(widths) > 0.55 * 640) > 0.1  # a size drawn evenly from 8 px would give half as many
@@ -41,7 +25,7 @@ class TestPlace:
     def test_the_box_and_the_points_land_on_the_face(self) -> None:
         checked, sides = 0, []
         for seed in range(60):
-            sample = place(scene(), 320, np.random.default_rng(seed))
+            sample = place(red_scene(), 320, np.random.default_rng(seed))
             assert (sample.image.shape, sample.image.dtype) == ((320, 320, 3), np.uint8)
             if not len(sample.boxes) or sample.kinds[0] != FACE:
                 continue
@@ -66,7 +50,7 @@ class TestPlace:
     def test_a_flip_moves_the_face_to_the_other_side(self) -> None:
         found = set()
         for seed in range(40):
-            sample = place(scene((20, 150, 80, 210)), 320, np.random.default_rng(seed))
+            sample = place(red_scene((20, 150, 80, 210)), 320, np.random.default_rng(seed))
             rows, columns = np.nonzero(is_red(sample.image))
             if len(rows) and len(sample.boxes):
                 x0, y0, x1, y1 = sample.boxes[0]
@@ -81,12 +65,12 @@ class TestPlace:
     ) -> None:
         monkeypatch.setattr(detector_augment, "TURNED", 0.0)
         monkeypatch.setattr(detector_augment, "UNDER", under)
-        one = scene()
+        one = red_scene()
         one.bare[:], one.kinds[:] = True, UNCOVERED
         before = one.image().copy()
         masked = 0
         for seed in range(30):
-            bare = place(scene(), 320, np.random.default_rng(seed)).image
+            bare = place(red_scene(), 320, np.random.default_rng(seed)).image
             sample = place(one, 320, np.random.default_rng(seed))
             drawn = bool(np.abs(bare.astype(int) - sample.image).max() > 40)
             assert {*sample.kinds} <= {IGNORE, kind if drawn else UNCOVERED}
@@ -98,7 +82,7 @@ class TestPlace:
     def test_a_bare_face_may_turn_away_and_then_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(detector_augment, "DRAWN", 0.0)
         monkeypatch.setattr(detector_augment, "TURNED", 0.5)
-        one = scene()
+        one = red_scene()
         one.bare[:], one.kinds[:] = True, UNCOVERED
         before = one.image().copy()
         samples = [place(one, 320, np.random.default_rng(seed)) for seed in range(30)]
@@ -107,53 +91,31 @@ class TestPlace:
         assert len(one.boxes) == 1
 
 
-@pytest.mark.parametrize(("top", "turns"), [(120, True), (4, False)])
-def test_what_is_above_a_face_is_combed_over_it(top: int, turns: bool) -> None:
-    box = (200, top, 260, top + 60)
-    picture, hair = red_square(box), (200, 60, 20)
-    picture[:top] = hair  # as far down as the face begins
+def test_what_is_above_a_face_is_combed_over_it_down_to_the_chin_or_to_a_nape() -> None:
+    box, hair = (200, 120, 260, 180), (200, 60, 20)
+    picture = red_square(box)
+    picture[:120] = hair  # as far down as the face begins
+    points = red_scene(box).landmarks[0]
+    for point in points:
+        cv2.circle(picture, np.round(point).astype(int).tolist(), 3, (0, 255, 0), -1)
+    napes = []
+    for seed in range(40):
+        turned = picture.copy()
+        assert turn_away(turned, points, np.random.default_rng(seed))
+        wide = turned[120:180, 200:260].astype(int)
+        assert not (wide[..., 1] - wide[..., [0, 2]].max(2) > 60).any()  # neither eyes nor nose nor mouth
+        assert np.abs(turned[145, 230].astype(int) - hair).max() < 25
+        assert (turned[:, :140] == picture[:, :140]).all()
+        napes.append(is_red(turned)[160:175, 220:240].mean())
+    assert {bool(nape > 0.5) for nape in napes} == {True, False}
+    assert min(napes) < 0.05  # long hair
+
+
+def test_a_face_whose_hair_is_cut_off_stays() -> None:
+    picture = red_square((200, 4, 260, 64))
     before = picture.copy()
-    assert turn_away(picture, scene(box).landmarks[0], np.random.default_rng(0)) == turns
-    if turns:
-        assert is_red(picture).sum() < 0.15 * 60 * 60  # the corners of a square stay, as ears would
-        assert np.abs(picture[150, 230].astype(int) - hair).max() < 3
-        assert (picture[:, :140] == before[:, :140]).all()
-    else:  # the picture ends below the hair
-        assert (picture == before).all()
-
-
-class TestPaste:
-    """A red place, with no face in it, and grey windows."""
-
-    PLACE = np.array((200, 120, 260, 180), np.float32)
-
-    def pasted(self, seed: int, boxes: tuple[tuple[int, ...], ...] = ()) -> Sample:
-        n = len(boxes)
-        sample = Sample(
-            np.full((320, 320, 3), 128, np.uint8), np.array(boxes, np.float32).reshape(-1, 4), np.full(n, FACE),
-            np.zeros((n, 5, 2), np.float32),
-        )  # fmt: skip
-        paste(sample, scene(), self.PLACE, np.random.default_rng(seed))
-        return sample
-
-    def test_the_place_is_shown_at_many_sizes_and_marked_nowhere(self) -> None:
-        samples = [self.pasted(seed) for seed in range(60)]
-        sides = [np.sqrt(is_red(s.image).sum()) for s in samples]
-        assert np.mean(np.array(sides) > 8) > 0.7
-        assert max(sides) > 2 * float(np.median([side for side in sides if side > 8]))
-        assert not any(len(s.boxes) for s in samples)
-
-    def test_it_keeps_off_what_is_marked(self) -> None:
-        for seed in range(60):
-            half = self.pasted(seed, ((0, 0, 160, 320),)).image[:, :160]
-            assert (half == 128).all()
-
-    def test_batches_paste_places_without_faces_only(self) -> None:
-        empty, missed = scene(), scene()
-        empty.boxes = empty.boxes[:0]
-        empty.kinds, empty.bare, empty.landmarks = empty.kinds[:0], empty.bare[:0], empty.landmarks[:0]
-        empty.hard = missed.hard = self.PLACE[None]
-        assert [s is empty for s, _ in Batches([(1, [empty, missed])], 4, 0).nothing] == [True]
+    assert not turn_away(picture, red_scene((200, 4, 260, 64)).landmarks[0], np.random.default_rng(0))
+    assert (picture == before).all()
 
 
 def test_clip_cuts_drops_and_ignores() -> None:
@@ -184,7 +146,7 @@ def test_clip_cuts_drops_and_ignores() -> None:
 def test_a_mosaic_keeps_its_boxes_on_the_faces() -> None:
     faces = 0
     for seed in range(25):
-        sample = mosaic([scene() for _ in range(4)], 320, np.random.default_rng(seed))
+        sample = mosaic([red_scene() for _ in range(4)], 320, np.random.default_rng(seed))
         assert sample.image.shape == (320, 320, 3)
         assert ((sample.boxes >= 0) & (sample.boxes <= 320)).all()
         assert len(sample.boxes) == len(sample.kinds) == len(sample.landmarks)
@@ -218,45 +180,3 @@ def test_wear_keeps_the_form() -> None:
     worn = [wear(image, np.random.default_rng(seed)) for seed in range(30)]
     assert {(w.shape, w.dtype.name) for w in worn} == {((64, 96, 3), "uint8")}
     assert sum(np.array_equal(w, image) for w in worn) < 10
-
-
-def test_batches_hold_about_the_same_number_of_pixels() -> None:
-    sets = [(0.9, [scene()]), (0.1, [scene((50, 50, 90, 90))])]
-    stream = iter(Batches(sets, 4, seed=0))
-    seen = set()
-    for _ in range(40):
-        batch = next(stream)
-        side = batch[0].image.shape[0]
-        assert len(batch) == round(4 * (320 / side) ** 2)
-        assert all(sample.image.shape == (side, side, 3) for sample in batch)
-        seen.add(side)
-    assert seen == {320, 480, 640}
-
-
-def test_only_mosaics_show_several_scenes() -> None:
-    def most_faces(mosaics: float) -> int:
-        stream = iter(Batches([(1.0, [scene()])], 4, seed=0, mosaics=mosaics))
-        return max(len(sample.boxes) for _ in range(10) for sample in next(stream))
-
-    assert len(scene().boxes) == 1
-    assert most_faces(0.0) == 1
-    assert most_faces(1.0) > 1
-
-
-def test_collate_keeps_faces_with_their_pictures() -> None:
-    image = np.zeros((32, 32, 3), np.uint8)
-    image[3, 5] = (10, 20, 30)
-    points = np.zeros((2, 5, 2), np.float32)
-    first = Sample(image, np.array([(0, 0, 8, 8), (4, 4, 9, 9)], np.float32), np.array([IGNORE, FACE]), points)
-    boxes = np.array([(1, 1, 7, 7), (2, 2, 9, 9), (0, 0, 5, 5)], np.float32)
-    second = Sample(image, boxes, np.array([FACE, UNCOVERED, DOUBTFUL]), np.zeros((3, 5, 2), np.float32) + 1)
-    batch = collate([first, second])
-    assert (tuple(batch["images"].shape), batch["images"].dtype) == ((2, 3, 32, 32), torch.uint8)
-    assert batch["images"][1, :, 3, 5].tolist() == [10, 20, 30]
-    assert batch["faces"].tolist() == [[4, 4, 9, 9], [1, 1, 7, 7], [2, 2, 9, 9]]
-    assert batch["owner"].tolist() == [0, 1, 1]
-    assert batch["landmarks"][:, 0, 0].tolist() == [0, 1, 1]
-    assert batch["uncovered"].tolist() == [False, False, True]
-    assert batch["ignored"].tolist() == [[0, 0, 8, 8], [0, 0, 5, 5]]
-    assert batch["ignored_owner"].tolist() == [0, 1]
-    assert batch["doubtful"].tolist() == [False, True]

@@ -1,0 +1,141 @@
+"""The detector's training batches, and what is pasted into their windows, against painted pixels."""
+
+import numpy as np
+import pytest
+
+from tests.workshop import is_red, leave, missing, red_scene
+
+if reason := missing("torch"):
+    leave(reason)
+
+import torch
+
+from export import detector_batches
+from export.detector import collate
+from export.detector_augment import Sample
+from export.detector_batches import Batches, Spot, paste, spots
+from export.detector_data import DOUBTFUL, FACE, IGNORE, UNCOVERED
+
+
+class TestPaste:
+    """A red place and grey windows."""
+
+    PLACE = np.array((200, 120, 260, 180), np.float32)
+
+    def pasted(self, seed: int, kind: int | None = None, boxes: tuple[tuple[int, ...], ...] = ()) -> Sample:
+        n = len(boxes)
+        sample = Sample(
+            np.full((320, 320, 3), 128, np.uint8), np.array(boxes, np.float32).reshape(-1, 4), np.full(n, FACE),
+            np.zeros((n, 5, 2), np.float32),
+        )  # fmt: skip
+        scene = red_scene()
+        paste(sample, Spot(scene, self.PLACE, kind, scene.landmarks[0]), np.random.default_rng(seed))
+        return sample
+
+    def test_a_place_is_shown_at_many_sizes_and_marked_nowhere(self) -> None:
+        samples = [self.pasted(seed) for seed in range(60)]
+        sides = [np.sqrt(is_red(s.image).sum()) for s in samples]
+        assert np.mean(np.array(sides) > 8) > 0.9
+        assert max(sides) > 2 * float(np.median([side for side in sides if side > 8]))
+        assert not any(len(s.boxes) for s in samples)
+
+    @pytest.mark.parametrize("kind", [UNCOVERED, DOUBTFUL])
+    def test_the_box_and_the_points_of_a_face_land_on_it(self, kind: int) -> None:
+        for seed in range(60):
+            sample = self.pasted(seed, kind)
+            (x0, y0, x1, y1), points = sample.boxes[0], sample.landmarks[0]
+            side = float(x1 - x0)
+            wide = sample.image.astype(int)
+            rows, columns = np.nonzero(wide[..., 2] - wide[..., :2].max(2) > 80)  # red in whatever light
+            assert sample.kinds.tolist() == [kind]
+            assert (sample.boxes.dtype, sample.landmarks.dtype) == (np.float32, np.float32)
+            assert min(x0, y0) >= 0
+            assert max(x1, y1) <= 320
+            if side < 16:
+                continue  # too few pixels to measure
+            assert abs(columns.mean() + 0.5 - (x0 + x1) / 2) < 1 + side / 30
+            assert abs(rows.mean() + 0.5 - (y0 + y1) / 2) < 1 + side / 30
+            assert np.sqrt(len(rows)) == pytest.approx(side, abs=2 + 0.15 * side)
+            assert points[0, 0] < points[1, 0]  # whichever way round the face is
+            assert points[:2, 1].max() < points[3:, 1].min()
+            nose = points[2] - [(x0 + x1) / 2, (y0 + y1) / 2]
+            assert np.hypot(*nose) == pytest.approx(0.1 * side, rel=0.05)
+
+    def test_it_keeps_off_what_is_marked(self) -> None:
+        for seed in range(60):
+            half = self.pasted(seed, boxes=((0, 0, 160, 320),)).image[:, :160]
+            assert (half == 128).all()
+
+    def test_of_a_scene_only_what_is_surely_there_is_pasted(self) -> None:
+        scene = red_scene()
+        scene.hard = np.array([(10, 10, 30, 30), self.PLACE], np.float32)
+        sides = [(0, 200, 40, 240), (20, 220, 60, 260), (300, 10, 310, 20), (300, 200, 340, 240), (400, 0, 440, 40)]
+        kinds = [UNCOVERED, UNCOVERED, UNCOVERED, UNCOVERED, DOUBTFUL]  # in each other, tiny, good, good
+        scene.boxes = np.vstack([scene.boxes, np.array(sides, np.float32)])
+        scene.kinds = np.r_[FACE, kinds]
+        scene.landmarks = np.full((6, 5, 2), np.nan, np.float32)
+        empty, faces = spots(scene)
+        assert [s.box.tolist() for s in empty] == [[10, 10, 30, 30]]  # a face is marked at the other
+        assert faces == []  # a machine's labels
+        scene.by_hand = True
+        _, faces = spots(scene)
+        assert [(s.box.tolist(), s.kind) for s in faces] == [
+            ([300, 200, 340, 240], UNCOVERED),
+            ([400, 0, 440, 40], DOUBTFUL),
+        ]
+
+    def test_batches_paste_both(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(detector_batches, "FACES_PASTED", 0.5)
+        monkeypatch.setattr(detector_batches, "HARD", 0.0)
+        hand, empty = red_scene(), red_scene()
+        hand.by_hand, hand.kinds[:] = True, UNCOVERED
+        empty.boxes, empty.kinds, empty.bare = empty.boxes[:0], empty.kinds[:0], empty.bare[:0]
+        empty.landmarks, empty.hard = empty.landmarks[:0], self.PLACE[None]
+        batches = Batches([(1.0, [empty]), (1e-9, [hand])], 32, seed=0, mosaics=0.0)
+        assert (len(batches.empty), len(batches.faces)) == (1, 1)
+        stream = iter(batches)
+        samples = [sample for _ in range(4) for sample in next(stream)]
+        assert 0.3 < np.mean([len(s.boxes) > 0 for s in samples]) < 0.6  # met as a pasted face or not at all
+        assert {int(kind) for s in samples for kind in s.kinds} == {UNCOVERED}
+
+
+def test_batches_hold_about_the_same_number_of_pixels() -> None:
+    sets = [(0.9, [red_scene()]), (0.1, [red_scene((50, 50, 90, 90))])]
+    stream = iter(Batches(sets, 4, seed=0))
+    seen = set()
+    for _ in range(40):
+        batch = next(stream)
+        side = batch[0].image.shape[0]
+        assert len(batch) == round(4 * (320 / side) ** 2)
+        assert all(sample.image.shape == (side, side, 3) for sample in batch)
+        seen.add(side)
+    assert seen == {320, 480, 640}
+
+
+def test_only_mosaics_show_several_scenes() -> None:
+    def most_faces(mosaics: float) -> int:
+        stream = iter(Batches([(1.0, [red_scene()])], 4, seed=0, mosaics=mosaics))
+        return max(len(sample.boxes) for _ in range(10) for sample in next(stream))
+
+    assert len(red_scene().boxes) == 1
+    assert most_faces(0.0) == 1
+    assert most_faces(1.0) > 1
+
+
+def test_collate_keeps_faces_with_their_pictures() -> None:
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[3, 5] = (10, 20, 30)
+    points = np.zeros((2, 5, 2), np.float32)
+    first = Sample(image, np.array([(0, 0, 8, 8), (4, 4, 9, 9)], np.float32), np.array([IGNORE, FACE]), points)
+    boxes = np.array([(1, 1, 7, 7), (2, 2, 9, 9), (0, 0, 5, 5)], np.float32)
+    second = Sample(image, boxes, np.array([FACE, UNCOVERED, DOUBTFUL]), np.zeros((3, 5, 2), np.float32) + 1)
+    batch = collate([first, second])
+    assert (tuple(batch["images"].shape), batch["images"].dtype) == ((2, 3, 32, 32), torch.uint8)
+    assert batch["images"][1, :, 3, 5].tolist() == [10, 20, 30]
+    assert batch["faces"].tolist() == [[4, 4, 9, 9], [1, 1, 7, 7], [2, 2, 9, 9]]
+    assert batch["owner"].tolist() == [0, 1, 1]
+    assert batch["landmarks"][:, 0, 0].tolist() == [0, 1, 1]
+    assert batch["uncovered"].tolist() == [False, False, True]
+    assert batch["ignored"].tolist() == [[0, 0, 8, 8], [0, 0, 5, 5]]
+    assert batch["ignored_owner"].tolist() == [0, 1]
+    assert batch["doubtful"].tolist() == [False, True]
