@@ -15,6 +15,7 @@ from export.detector_loss import (
     UNCOVERED_WEIGHT,
     assign,
     ciou,
+    covered,
     decode,
     finds,
     grid,
@@ -217,6 +218,19 @@ class TestLoss:
         parts = loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, self.POINTS, *regions)
         assert float(parts["rank"]) > 1 if costs else float(parts["rank"]) < 0.01
         assert not doubtful or float(parts["obj"]) < 1
+
+    def test_doubtful_faces_that_score_higher_hide_no_empty_place(self) -> None:
+        raw = torch.zeros(1, len(CELLS), 16)
+        raw[..., :2] = -8
+        _, cell, _ = assign(raw, decode(raw, CELLS)[0], CELLS, self.FACES, self.OWNER)
+        raw[0, covered(CELLS, REGION, torch.tensor([0]), 1)[0], :2] = 9
+        raw[0, cell, :2] = 2
+        raw[0, 0, :2] = 3  # in the picture's corner
+        raw.requires_grad_()
+        regions = (REGION, torch.tensor([0]), torch.tensor([True]))
+        loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, self.POINTS, *regions)["rank"].backward()
+        assert raw.grad is not None
+        assert float(raw.grad[0, 0, 0]) > 0.1
 
     def test_a_place_whose_box_is_the_face_costs_no_rank(self) -> None:
         raw = torch.zeros(1, len(CELLS), 16)
