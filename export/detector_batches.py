@@ -68,12 +68,10 @@ def paste(sample: Sample, spot: Spot, rng: np.random.Generator) -> None:
     patch = np.clip(patch * tone, 0, 255)
     lay(patch, sample.image[y0:y1, x0:x1], centre - [x0, y0], 2.7 * half, turn, 0.075 * half.max())
     if spot.kind is not None:
-        points = (spot.landmarks - middle) @ linear.T + centre
+        points = ((spot.landmarks - middle) @ linear.T + centre).astype(np.float32)
         sample.boxes = np.vstack([sample.boxes, np.r_[centre - half, centre + half]]).astype(np.float32)
         sample.kinds = np.append(sample.kinds, spot.kind)
-        sample.landmarks = np.concatenate([sample.landmarks, (points[MIRRORED] if flip else points)[None]]).astype(
-            np.float32
-        )
+        sample.landmarks = np.concatenate([sample.landmarks, (points[MIRRORED] if flip else points)[None]])
 
 
 class Batches(IterableDataset[list[Sample]]):
