@@ -169,7 +169,8 @@ def loss(
     scores = raw[..., :2] + relief[..., None]
     if len(b):
         quality[b, cell] = pair_iou(boxes.detach()[b, cell], faces[face]).clamp(0, 1)
-    counted = (~covered(cells, ignored, ignored_owner, len(raw)) | (positive > 0)).float()
+    aside, vague = (covered(cells, ignored[which], ignored_owner[which], len(raw)) for which in (~doubtful, doubtful))
+    counted = (~(aside | vague) | (positive > 0)).float()
     # Focal weight on empty cells: nearly all are easy, the few that look like faces carry the lesson.
     cls = F.binary_cross_entropy_with_logits(scores[..., 0], quality, reduction="none")
     cls = cls * torch.where(positive > 0, weights, 0.75 * raw[..., 0].detach().sigmoid()) * counted
@@ -177,14 +178,11 @@ def loss(
     obj = obj * torch.where(positive > 0, weights, 0.75 * raw[..., 1].detach().sigmoid()) * counted
     parts = {"cls": cls.sum() / count, "obj": obj.sum() / count, **dict.fromkeys(("box", "kps", "rank"), raw.sum() * 0)}
     if len(b):
-        aside, vague = (
-            covered(cells, ignored[which], ignored_owner[which], len(raw)) for which in (~doubtful, doubtful)
-        )
         rivals = ~aside & ~finds(boxes.detach(), faces, owner) & (positive == 0)
         # Doubtful faces score highest: were they all that is ranked, heads from behind and hands would rise unseen.
-        for some in (rivals, rivals & ~vague):
-            found = rank(scores.mean(-1), some, (b, cell), face, weight, WORST * len(raw))
-            parts["rank"] = parts["rank"] + RANK_WEIGHT / 2 * found
+        score, worst = scores.mean(-1), WORST * len(raw)
+        ranks = [rank(score, some, (b, cell), face, weight, worst) for some in (rivals, rivals & ~vague)]
+        parts["rank"] = RANK_WEIGHT * (ranks[0] + ranks[1]) / 2
         parts["box"] = BOX_WEIGHT * (1 - ciou(boxes[b, cell], faces[face])).sum() / count
         known = landmarks[face].isfinite().all(-1).all(-1)
         if known.any():
