@@ -49,7 +49,7 @@ def paste(sample: Sample, spot: Spot, rng: np.random.Generator) -> None:
     size, sides = sample.image.shape[0], spot.box[2:] - spot.box[:2]
     zoom = min(3.0, float(np.exp(rng.uniform(np.log(12), np.log(size / 3)))) / float(sides.max()))
     half = sides / 2 * zoom
-    centre = rng.uniform(half, size - half)  # a face shall be whole; what is none is so at the window's edge, too
+    centre = rng.uniform(half, size - half)  # whole in the window, as boxes of faces are
     near = np.hstack([centre - 1.5 * half, centre + 1.5 * half])
     free = np.minimum(near[2:], sample.boxes[:, 2:]) - np.maximum(near[:2], sample.boxes[:, :2])
     x0, y0 = np.maximum(near[:2], 0).astype(int)
