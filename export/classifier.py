@@ -146,8 +146,8 @@ def train(
         width, blocks: of the network; a resumed run keeps those it began with. batch: faces a step.
         size: side of the crops, pixels; the runtime takes `CROP_SIZE`.
         add: COCO files of further training faces, images/ beside each.
-        restart: begin the schedule again at the checkpoint's averaged net, with `RESTART` of the peak rate.
-        start: ONNX file of an earlier classifier to begin at, with `RESTART` of the peak rate; None: from scratch.
+        restart: begin the schedule again at the checkpoint's averaged net, with `Recipe.restart` of the peak rate.
+        start: ONNX file of an earlier classifier to begin at, as with `restart`; None: from scratch.
         teachers: ONNX classifiers to learn from beside the labels, see `Batches`.
 
     Raises:

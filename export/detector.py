@@ -4,7 +4,7 @@ python -m export train-detector --minutes 90 --out runs/detector
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from export.detector_data import DOUBTFUL, IGNORE, UNCOVERED, Scene, load_sets
 from export.detector_loss import grid, loss
 from export.detector_mining import hard_file, mark, read
 from export.detector_net import INPUT_SCALE, STRIDES, FaceNet, reshape
+from export.detector_teachers import Teachers, without_norms
 from export.from_onnx import adopt, layers, origin
 from export.run import Recipe, Run
 from export.training import load_checkpoint, seed_everything, shared_data
@@ -27,7 +28,7 @@ from export.training import load_checkpoint, seed_everything, shared_data
 BATCH = 32  # windows of 320 px; fewer of larger ones
 # A batch-normalised net this small takes so high a rate; no other was tried. The averaged weights are those of about
 # the last 1,400 steps.
-RECIPE = Recipe(rate=3e-3, decay=0.03, warmup=0.02, average=0.9993, longest=10.0)
+RECIPE = Recipe(rate=3e-3, decay=0.03, warmup=0.02, average=0.9993, longest=10.0, restart=0.25)
 # The last share of a run sees no mosaics, only pictures as cameras give them, as in 'YOLOX' (2107.08430).
 PLAIN = 0.15
 COMPILE_MINUTES = 10.0  # a compiled step is about 1.4 times as fast; compiling takes a minute for each window size
@@ -68,23 +69,36 @@ def training_scenes(cache: Path) -> list[tuple[float, list[Scene]]]:
     return load_sets(data, data.parent / "peers" / "face_detection_yunet_2023mar.onnx", cache)
 
 
+def alike(file: Path) -> FaceNet:
+    """A network not trained yet, with heads as wide as those of a released ONNX file."""
+    widths = tuple(weight.shape[1] for weight, _ in layers(file)[-5::2])  # heads come last: tower, answers, tower, ...
+    return FaceNet(widths if len(widths) == len(STRIDES) else ())
+
+
 def released(file: Path, sets: list[tuple[float, list[Scene]]], seed: int) -> FaceNet:
     """The network of a released ONNX file, its heads brought to the widths that the network has now.
 
     Raises:
         UsageError: not a detector's file, or its other layers have other shapes.
     """
-    widths = tuple(weight.shape[1] for weight, _ in layers(file)[-5::2])  # heads come last: tower, answers, tower, ...
-    before, now = FaceNet(widths if len(widths) == len(STRIDES) else ()), FaceNet()
+    before, now = alike(file), FaceNet()
     windows = islice(Batches(sets, BATCH, seed), 8)
     adopt(before, file, (collate(samples)["images"].float() for samples in windows), INPUT_SCALE)
     now.load_state_dict(reshape(before.state_dict()))
     return now
 
 
+def open_teacher(file: Path) -> FaceNet:
+    """The network of a released ONNX file as it is there. Raises UsageError where it is no detector's."""
+    net = without_norms(alike(file))
+    adopt(net, file, (), INPUT_SCALE)
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return, unused-ignore]
+
+
 def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True,
     sets: list[tuple[float, list[Scene]]] | None = None, restart: bool = False, start: Path | None = None,
+    teachers: Sequence[Path] = (),
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
@@ -93,14 +107,17 @@ def train(
         threads: CPU threads of the training step; one more process prepares batches.
         resume: go on from a checkpoint in `out`; otherwise start anew.
         sets: weights and training scenes; None: all sets of the shared data.
-        restart: begin the schedule again at the checkpoint's averaged net, with `RESTART` of the peak rate.
-        start: ONNX file of an earlier detector to begin at, with `RESTART` of the peak rate; None: from scratch.
+        restart: begin the schedule again at the checkpoint's averaged net, with `Recipe.restart` of the peak rate.
+        start: ONNX file of an earlier detector to begin at, as with `restart`; None: from scratch.
+        teachers: ONNX files of earlier detectors to learn from beside the labels, see `Teachers`.
 
     Raises:
-        UsageError: `start` is no such file.
+        UsageError: `start` or one of `teachers` is not a detector's file.
     """
     torch.set_num_threads(threads)
-    begun = origin(start) if start else None  # first what may be refused
+    # First what may be refused.
+    begun, taught_by = origin(start) if start else None, [origin(file) for file in teachers]
+    tell = Teachers([open_teacher(file) for file in teachers]) if teachers else None
     if sets is None:
         sets = training_scenes(out / "scenes.npz")
         mark([scene for _, scenes in sets for scene in scenes], read(hard_file()))
@@ -108,7 +125,9 @@ def train(
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
     net = released(start, sets, seed) if start and not state else FaceNet()
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
-    facts = {"start": state.get("start") if state else begun, "seed": seed}
+    if state:
+        begun, taught_by = state.get("start"), list(dict.fromkeys([*state.get("teachers", []), *taught_by]))
+    facts = {"start": begun, "teachers": taught_by, "seed": seed}
     run = Run(out, net, RECIPE, minutes, state, restart, facts, trained=start is not None)
     batches, plain = load_batches(sets, seed * 1000 + run.step), False
     forward: Callable[[Tensor], list[Tensor]] = net
@@ -122,6 +141,8 @@ def train(
         # bfloat16 convolutions train 2.7 times faster than float32 on CPUs that have them; the loss stays float32.
         with torch.autocast("cpu", torch.bfloat16):
             maps = forward(images)
+            if tell:
+                batch["told"] = tell(images, run.step)
         raw = torch.cat([m.float().permute(0, 2, 3, 1).flatten(1, 2) for m in maps], 1)  # (B, N, 16)
         run.learn(loss(raw, grid((images.shape[2], images.shape[3]), raw.device), **batch))
     return run.path

@@ -8,14 +8,15 @@ import numpy as np
 from torch.utils.data import IterableDataset
 
 from export.detector_augment import MIRRORED, Sample, mosaic, place
-from export.detector_data import DOUBTFUL, UNCOVERED, Scene
+from export.detector_data import DOUBTFUL, FACE, UNCOVERED, Scene
 from export.detector_paint import lay, wear
 from export.engines import Array, iou
 
 MOSAICS = 0.35  # share of the windows that are mosaics
 HARD = 0.15  # share of the others that show a place where an earlier net erred
 PASTED = 0.3  # share of the windows with up to three such places that hold no face pasted in
-FACES_PASTED = 0.25  # ... and with up to three faces
+FACES_PASTED = 0.35  # ... and with up to three faces: masked, uncovered and doubtful ones as often
+KINDS_PASTED = (FACE, UNCOVERED, DOUBTFUL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,13 @@ class Spot:
 
 def spots(scene: Scene) -> tuple[list[Spot], list[Spot]]:
     """What of a scene may be pasted elsewhere: the places that hold no face, where an earlier net saw one, and the
-    faces apart from others that people labelled as uncovered, or left out."""
+    faces apart from others in pictures labelled by hand, those that people left out too."""
     empty = [Spot(scene, goal) for goal in scene.hard if not len(scene.boxes) or not iou(goal[None], scene.boxes).any()]
     faces = []
     if scene.by_hand:
         alone = (iou(scene.boxes, scene.boxes) > 0).sum(1) == 1
         large = (scene.boxes[:, 2:] - scene.boxes[:, :2]).max(1) >= 16
-        for i in np.flatnonzero(alone & large & np.isin(scene.kinds, (UNCOVERED, DOUBTFUL))):
+        for i in np.flatnonzero(alone & large & np.isin(scene.kinds, KINDS_PASTED)):
             faces.append(Spot(scene, scene.boxes[i], int(scene.kinds[i]), scene.landmarks[i]))
     return empty, faces
 
@@ -86,7 +87,9 @@ class Batches(IterableDataset[list[Sample]]):
         self.weights = np.array([w for w, _ in sets]) / sum(w for w, _ in sets)
         self.hard = [(scene, goal) for _, scenes in sets for scene in scenes for goal in scene.hard]
         found = [spots(scene) for _, scenes in sets for scene in scenes]
-        self.empty, self.faces = ([spot for part in parts for spot in part] for parts in zip(*found, strict=True))
+        self.empty, faces = ([spot for part in parts for spot in part] for parts in zip(*found, strict=True))
+        kinds = ([spot for spot in faces if spot.kind == kind] for kind in KINDS_PASTED)
+        self.faces = [some for some in kinds if some]
 
     def __iter__(self) -> Iterator[list[Sample]]:
         rng = np.random.default_rng(self.seed)
@@ -108,9 +111,10 @@ class Batches(IterableDataset[list[Sample]]):
             made = place(scene, size, rng, goal)
         else:
             made = place(self.scene(rng), size, rng)
-        for some, share in ((self.faces, FACES_PASTED), (self.empty, PASTED)):
-            if some and rng.random() < share:
+        for groups, share in ((self.faces, FACES_PASTED), ([self.empty], PASTED)):
+            if any(groups) and rng.random() < share:
                 for _ in range(rng.integers(1, 4)):
+                    some = groups[rng.integers(len(groups))]
                     paste(made, some[rng.integers(len(some))], rng)
         made.image = wear(made.image, rng)
         return made

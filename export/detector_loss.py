@@ -14,7 +14,7 @@ from export.detector_net import STRIDES
 
 CENTRE_RADIUS = 1.5  # strides; cells this near a face's centre may answer for it even outside a tiny box
 MOST_CELLS = 10  # cells that may answer for one face
-BOX_WEIGHT, LANDMARK_WEIGHT, RANK_WEIGHT = 4.0, 4.0, 6.0
+BOX_WEIGHT, LANDMARK_WEIGHT, RANK_WEIGHT, TAUGHT_WEIGHT = 4.0, 4.0, 6.0, 2.0
 # The false positives that set a threshold are masked faces more than anything else: those that no label marks, of which
 # there are many wherever masks are worn. So that as many bare faces as masked ones shall be found, those known to show
 # nose or mouth count for more, which lowers what is doubtful among the others, and all others have to score less by
@@ -130,6 +130,13 @@ def covered(cells: Tensor, boxes: Tensor, owner: Tensor, pictures: int) -> Tenso
     return by_picture(hit, owner, pictures)
 
 
+def shares(face: Tensor) -> Tensor:
+    """How much each assigned cell counts, 1 on average, by the faces that cells answer for, (P,) each: by one over the
+    root of the cells of its face. A small face has one to three, a large one ten, and each is one face to find."""
+    share = face.bincount()[face].float().rsqrt()
+    return share / share.mean()
+
+
 def by_picture(hit: Tensor, owner: Tensor, pictures: int) -> Tensor:
     """bool (pictures, N): where any row of `hit`, bool (M, N), of that picture is true; owner: (M,) picture index."""
     return torch.zeros(pictures, hit.shape[1]).index_put_((owner,), hit.float(), accumulate=True) > 0
@@ -147,7 +154,7 @@ def finds(boxes: Tensor, faces: Tensor, owner: Tensor) -> Tensor:
 
 def loss(
     raw: Tensor, cells: Tensor, faces: Tensor, owner: Tensor, uncovered: Tensor, landmarks: Tensor, ignored: Tensor,
-    ignored_owner: Tensor, doubtful: Tensor,
+    ignored_owner: Tensor, doubtful: Tensor, told: Tensor | None = None,
 ) -> dict[str, Tensor]:  # fmt: skip
     """The parts of the loss, each divided by the number of assigned cells. Uncovered faces weigh more in the
     scores, and the others have to score less.
@@ -157,6 +164,8 @@ def loss(
             NaN where unknown.
         ignored: (K, 4) regions whose cells count neither way, ignored_owner (K,); those that are doubtful, bool (K,),
             hold a face that nobody labelled: labelled ones shall score above it.
+        told: (B, N, 2) log-odds, how teachers score every cell, to be learnt beside the labels ('Distilling the
+            Knowledge in a Neural Network', 1503.02531).
     """
     boxes, points = decode(raw, cells)
     b, cell, face = assign(raw.detach(), boxes.detach(), cells, faces, owner)
@@ -165,7 +174,7 @@ def loss(
     positive[b, cell] = 1.0
     weight = 1 + (UNCOVERED_WEIGHT - 1) * uncovered.float()  # of a face
     quality, weights, relief = torch.zeros(raw.shape[:2]), torch.ones(raw.shape[:2]), torch.zeros(raw.shape[:2])
-    weights[b, cell], relief[b, cell] = weight[face], COVERED_RELIEF * ~uncovered[face]
+    weights[b, cell], relief[b, cell] = weight[face] * shares(face), COVERED_RELIEF * ~uncovered[face]
     scores = raw[..., :2] + relief[..., None]
     if len(b):
         quality[b, cell] = pair_iou(boxes.detach()[b, cell], faces[face]).clamp(0, 1)
@@ -177,6 +186,12 @@ def loss(
     obj = F.binary_cross_entropy_with_logits(scores[..., 1], positive, reduction="none")
     obj = obj * torch.where(positive > 0, weights, 0.75 * raw[..., 1].detach().sigmoid()) * counted
     parts = {"cls": cls.sum() / count, "obj": obj.sum() / count, **dict.fromkeys(("box", "kps", "rank"), raw.sum() * 0)}
+    if told is not None:
+        target = told.sigmoid()
+        off, least = (
+            F.binary_cross_entropy_with_logits(said, target, reduction="sum") for said in (raw[..., :2], told)
+        )
+        parts["taught"] = TAUGHT_WEIGHT * (off - least) / count
     if len(b):
         rivals = ~aside & ~finds(boxes.detach(), faces, owner) & (positive == 0)
         # Doubtful faces score highest: were they all that is ranked, heads from behind and hands would rise unseen.

@@ -36,6 +36,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
     (folder / "training.csv").write_bytes((run / "curve.csv").read_bytes())
     state = load_checkpoint(run / "checkpoint.pt") or {}
     parts, start = " and ".join(map(str, state.get("averaged", []))), state.get("start")
+    teachers = state.get("teachers", [])
     command = f"python -m export train-detector --minutes {state.get('spent', 0) / 60:.0f} --seed 0"
     measured = {f"scenes/val, long side {s} px": _without_time(r.report()) for s, r in results.items()}
     write_manifest(
@@ -74,11 +75,19 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
                 "hard.csv: faces that no label marks, ignored (of train.json: to score below labelled ones); places "
                 f"where an earlier net erred, shown more often and (where no face is) pasted into {100 * PASTED:g} % "
                 "of the windows",
-                f"faces that people labelled as uncovered, or left out, pasted into {100 * FACES_PASTED:g} % of them",
+                "faces of pictures labelled by hand, those that people left out too, pasted into "
+                f"{100 * FACES_PASTED:g} % of them",
             ],
             "caution": CAUTION,
-            "command": command + (" --start models/face_detector/model.onnx" if start else ""),
+            "command": " ".join(
+                [
+                    command,
+                    *(["--start models/face_detector/model.onnx"] if start else []),
+                    *("--teacher models/face_detector/model.onnx" for _ in teachers),
+                ]
+            ),
             **({"weights at the start": start} if start else {}),
+            **({"learnt from": teachers} if teachers else {}),
             **({"weights": f"mean of those at {parts} (`python -m export average`)"} if parts else {}),
             "steps": state.get("step"),
             "minutes": round(state.get("spent", 0) / 60, 1),

@@ -14,20 +14,21 @@ from torch import Tensor, nn
 from export.muon import Muon
 from export.training import Budget, Curve, cosine_rate, follow, save_checkpoint
 
-RESTART = 0.35  # of the peak rate, for a schedule begun again on a trained net, as in 'SGDR' (1608.03983)
 CHECKPOINT_S = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """rate: peak of the learning rate. decay: of the kernels, see `Muon`. warmup: share of the schedule. average: of
-    the averaged weights, the share that a step leaves. longest: gradients are cut to this length."""
+    the averaged weights, the share that a step leaves. longest: gradients are cut to this length. restart: share of
+    the peak that a schedule has which begins again on a trained net, as in 'SGDR' (1608.03983)."""
 
     rate: float
     decay: float
     warmup: float
     average: float
     longest: float
+    restart: float = 0.35
 
 
 class Run:
@@ -38,10 +39,10 @@ class Run:
         net: in `torch.channels_last`.
         minutes: of all resumed runs together.
         state: the checkpoint to go on from.
-        restart: begin the schedule again at the checkpoint's averaged net, with `RESTART` of the peak rate.
+        restart: begin the schedule again at the checkpoint's averaged net, with `Recipe.restart` of the peak rate.
         facts: what else the checkpoint shall hold.
         optimizer: of the net's parameters; None: `Muon`.
-        trained: the net was trained before this run: its schedule too has `RESTART` of the peak rate.
+        trained: the net was trained before this run: its schedule too has `Recipe.restart` of the peak rate.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Run:
             if not restart:
                 self.optimizer.load_state_dict(state["optimizer"])
         self.budget = Budget(minutes, spent, origin)
-        self.peak = recipe.rate * (RESTART if origin or trained else 1)
+        self.peak = recipe.rate * (recipe.restart if origin or trained else 1)
         self.sums: dict[str, float] = {}
         self.since, self.saved, self.loss = 0, time.monotonic(), 0.0
 

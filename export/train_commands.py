@@ -92,12 +92,15 @@ def train_detector(
     resume: Resume = True,
     restart: Restart = False,
     start: Start = None,
+    teacher: Annotated[
+        list[Path] | None, typer.Option(metavar="ONNX", help="Earlier model.onnx to learn from; may be repeated.")
+    ] = None,
 ) -> None:
     """Train the face detector on the shared data, from scratch or from an earlier one."""
     from export.detector import train
 
     need_data("scenes/train.json")
-    print(train(out, minutes, seed, threads, resume, restart=restart, start=start))
+    print(train(out, minutes, seed, threads, resume, restart=restart, start=start, teachers=teacher or []))
 
 
 def average(

@@ -151,17 +151,20 @@ def test_a_detector_trains_resumes_and_is_released(
         assert found.xyxy.shape[1] == 4
 
     monkeypatch.setattr(detector_net, "TOWERS", (32, 32, 48))  # the network's heads have changed since
-    again = detector.train(tmp_path / "again", 0.02, seed=1, threads=1, sets=sets, start=folder / "model.onnx")
+    file = folder / "model.onnx"
+    again = detector.train(tmp_path / "again", 0.02, 1, 1, sets=sets, start=file, teachers=[file])
     third = load_checkpoint(again) or {}
-    assert third["start"] == "model.onnx of version 0"
+    assert (third["start"], third["teachers"]) == ("model.onnx of version 0", ["model.onnx of version 0"])
+    assert float(Curve(tmp_path / "again" / "curve.csv").rows()[-1]["taught"]) >= 0
     assert third["net"]["heads.2.tower.1.num_batches_tracked"] == third["step"] > 0
     assert [third["net"][f"heads.{i}.out.weight"].shape[1] for i in range(3)] == [32, 32, 48]
-    released = first_kernel(folder / "model.onnx") / INPUT_SCALE
+    released = first_kernel(file) / INPUT_SCALE
     np.testing.assert_allclose(third["net"]["stem.0.0.weight"], released, atol=0.05)  # no kernel of another seed is
     more = third["spent"] / 60 + 0.01
     fourth = load_checkpoint(detector.train(tmp_path / "again", more, seed=1, threads=1, sets=sets)) or {}
     assert fourth["step"] > third["step"]
-    assert fourth["start"] == third["start"]  # a resumed run still knows where it began
+    # A resumed run still knows where it began and from whom it learnt.
+    assert (fourth["start"], fourth["teachers"]) == (third["start"], third["teachers"])
 
 
 @pytest.mark.parametrize("size", [(320, 320), (416, 288)])

@@ -69,17 +69,19 @@ class TestPaste:
     def test_of_a_scene_only_what_is_surely_there_is_pasted(self) -> None:
         scene = red_scene()
         scene.hard = np.array([(10, 10, 30, 30), self.PLACE], np.float32)
-        sides = [(0, 200, 40, 240), (20, 220, 60, 260), (300, 10, 310, 20), (300, 200, 340, 240), (400, 0, 440, 40)]
-        kinds = [UNCOVERED, UNCOVERED, UNCOVERED, UNCOVERED, DOUBTFUL]  # in each other, tiny, good, good
+        sides = [(0, 200, 40, 240), (20, 220, 60, 260), (300, 10, 310, 20), (300, 200, 340, 240), (400, 0, 440, 40),
+                 (400, 100, 440, 140)]  # fmt: skip
+        kinds = [UNCOVERED, UNCOVERED, UNCOVERED, UNCOVERED, DOUBTFUL, IGNORE]  # in each other, tiny, good, good, what?
         scene.boxes = np.vstack([scene.boxes, np.array(sides, np.float32)])
         scene.kinds = np.r_[FACE, kinds]
-        scene.landmarks = np.full((6, 5, 2), np.nan, np.float32)
+        scene.landmarks = np.full((7, 5, 2), np.nan, np.float32)
         empty, faces = spots(scene)
         assert [s.box.tolist() for s in empty] == [[10, 10, 30, 30]]  # a face is marked at the other
         assert faces == []  # a machine's labels
         scene.by_hand = True
         _, faces = spots(scene)
         assert [(s.box.tolist(), s.kind) for s in faces] == [
+            (self.PLACE.tolist(), FACE),
             ([300, 200, 340, 240], UNCOVERED),
             ([400, 0, 440, 40], DOUBTFUL),
         ]
@@ -92,11 +94,20 @@ class TestPaste:
         empty.boxes, empty.kinds, empty.bare = empty.boxes[:0], empty.kinds[:0], empty.bare[:0]
         empty.landmarks, empty.hard = empty.landmarks[:0], self.PLACE[None]
         batches = Batches([(1.0, [empty]), (1e-9, [hand])], 32, seed=0, mosaics=0.0)
-        assert (len(batches.empty), len(batches.faces)) == (1, 1)
+        assert (len(batches.empty), len(batches.faces[0])) == (1, 1)
         stream = iter(batches)
         samples = [sample for _ in range(4) for sample in next(stream)]
         assert 0.3 < np.mean([len(s.boxes) > 0 for s in samples]) < 0.6  # met as a pasted face or not at all
         assert {int(kind) for s in samples for kind in s.kinds} == {UNCOVERED}
+
+    def test_rare_kinds_of_faces_are_pasted_as_often(self) -> None:
+        masked, bare, empty = red_scene(), red_scene(), red_scene()
+        masked.by_hand = bare.by_hand = True
+        bare.kinds[:], empty.kinds[:] = UNCOVERED, IGNORE
+        stream = iter(Batches([(1.0, [empty]), (1e-9, [masked] * 9 + [bare])], 32, seed=0, mosaics=0.0))
+        kinds = np.concatenate([sample.kinds for _ in range(8) for sample in next(stream)])
+        assert (kinds == FACE).sum() > 20
+        assert 0.6 < (kinds == FACE).sum() / (kinds == UNCOVERED).sum() < 1.6
 
 
 def test_batches_hold_about_the_same_number_of_pixels() -> None:

@@ -22,6 +22,7 @@ from export.detector_loss import (
     loss,
     pair_iou,
     rank,
+    shares,
 )
 from export.engines import iou
 from export.evaluate_detector import matches
@@ -126,6 +127,14 @@ class TestAssign:
     def test_no_face(self) -> None:
         raw = answers(1)
         assert [len(x) for x in assign(raw, decode(raw, CELLS)[0], CELLS, NO_BOX, NO_OWNER)] == [0, 0, 0]
+
+
+def test_a_face_of_many_cells_counts_for_more_by_the_root_of_their_number() -> None:
+    face = torch.tensor([7] * 9 + [2])  # nine cells and one
+    share = shares(face)
+    assert share.mean().item() == pytest.approx(1)
+    assert (share[:9].sum() / share[9]).item() == pytest.approx(3)
+    assert len(shares(face[:0])) == 0
 
 
 class TestRank:
@@ -253,6 +262,23 @@ class TestLoss:
         more = UNCOVERED_WEIGHT * 8 / (8 - COVERED_RELIEF)  # so far below nought, a score costs what it lacks
         for part, ratio in {"obj": more, "cls": more, "box": 1, "kps": 1}.items():
             assert float(costs[1][part]) == pytest.approx(ratio * float(costs[0][part]), rel=0.01)
+
+    def test_what_teachers_tell_costs_nothing_where_it_is_known_and_pulls_elsewhere(self) -> None:
+        raw = answers(1).requires_grad_()
+        told = raw[..., :2].detach().clone()
+        rest = (self.FACES, self.OWNER, self.COVERED, self.POINTS, *NOTHING)
+        assert "taught" not in loss(raw, CELLS, *rest)
+        assert float(loss(raw, CELLS, *rest, told=told)["taught"].detach()) == pytest.approx(0, abs=1e-4)
+        told[0, 5, 0] += 3
+        told[0, 9, 1] -= 3
+        cost = loss(raw, CELLS, *rest, told=told)["taught"]
+        assert float(cost.detach()) > 0.05
+        cost.backward()
+        assert raw.grad is not None
+        assert float(raw.grad[0, 5, 0]) < -0.01  # up
+        assert float(raw.grad[0, 9, 1]) > 0.01
+        raw.grad[0, 5, 0] = raw.grad[0, 9, 1] = 0
+        assert float(raw.grad.abs().max()) < 1e-5
 
     def test_unknown_landmarks_cost_nothing_and_spoil_nothing(self) -> None:
         raw = answers(1).requires_grad_()

@@ -18,7 +18,7 @@ import torch
 
 from export import training
 from export.muon import Muon
-from export.run import RESTART, Recipe, Run
+from export.run import Recipe, Run
 from export.training import (
     Budget,
     Curve,
@@ -218,7 +218,7 @@ class TestMuon:
 
 
 class TestRun:
-    RECIPE = Recipe(rate=0.1, decay=0.0, warmup=0.01, average=0.9, longest=1.0)
+    RECIPE = Recipe(rate=0.1, decay=0.0, warmup=0.01, average=0.9, longest=1.0, restart=0.3)
 
     @pytest.fixture
     def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -258,13 +258,13 @@ class TestRun:
         net = self.run(tmp_path, 2, clock, restart=True).net  # nothing of the budget is left: no step
         assert torch.equal(net.state_dict()["0.weight"], before["average"]["0.weight"])
         run = self.run(tmp_path, 3, clock, restart=True)
-        assert (run.step, run.budget.origin, run.peak) == (9, 120, self.RECIPE.rate * RESTART)
+        assert (run.step, run.budget.origin, run.peak) == (9, 120, self.RECIPE.rate * self.RECIPE.restart)
         assert run.optimizer.adam.state_dict()["state"][0]["step"] == 3
 
     def test_a_net_trained_before_has_the_same_rate_as_one_begun_again(self, tmp_path: Path) -> None:
         net = torch.nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
         run = Run(tmp_path, net, self.RECIPE, 2, None, trained=True)
-        assert run.peak == self.RECIPE.rate * RESTART
+        assert run.peak == self.RECIPE.rate * self.RECIPE.restart
 
     def test_a_budget_that_is_spent_changes_nothing(self, tmp_path: Path, clock: list[float]) -> None:
         path = self.run(tmp_path, 2, clock).path

@@ -1,0 +1,39 @@
+"""What earlier detectors say of a batch, for a new one to learn from beside the labels."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from export.detector_net import FaceNet
+
+
+def without_norms(net: FaceNet) -> FaceNet:
+    """The net, in place, with each batch norm folded into the convolution before it, as in a released file."""
+    net.eval()
+    for block in net.modules():
+        if isinstance(block, nn.Sequential) and len(block) == 3:  # as `detector_net.conv` makes them
+            layer, norm, _ = block
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                block[0], block[1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
+    return net
+
+
+class Teachers:
+    """Earlier detectors that say together how each cell should score. They take turns at seeing the windows mirrored:
+    what is wrong in one view or to one net is seldom so in the other."""
+
+    def __init__(self, nets: list[FaceNet]) -> None:
+        self.nets = nets
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, turn: int) -> Tensor:
+        """Log-odds of cls and obj, (B, N, 2), of images (B, 3, S, S), 0..255; turn: an even one mirrors the windows for
+        the second net, the fourth and so on, an odd one for the others."""
+        said = [self._said(net, images, bool((i + turn) % 2)) for i, net in enumerate(self.nets)]
+        return torch.stack(said).mean(0)
+
+    @staticmethod
+    def _said(net: FaceNet, images: Tensor, mirrored: bool) -> Tensor:
+        maps = [m[:, :2].float() for m in net(images.flip(-1) if mirrored else images)]
+        maps = [m.flip(-1) for m in maps] if mirrored else maps
+        return torch.cat([m.permute(0, 2, 3, 1).flatten(1, 2) for m in maps], 1)

@@ -1,0 +1,76 @@
+"""What teachers tell a detector in training, against the nets themselves."""
+
+import pytest
+
+from tests.workshop import leave, missing, train_norms
+
+if reason := missing("torch"):
+    leave(reason)
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from edge_app.errors import UsageError
+from edge_app.models import models_dir
+from export.detector import open_teacher, train
+from export.detector_net import FaceNet
+from export.detector_teachers import Teachers, without_norms
+from export.to_onnx import export_detector
+
+IMAGES = torch.randint(0, 256, (2, 3, 64, 96), generator=torch.Generator().manual_seed(0)).float()
+
+
+def net(seed: int) -> FaceNet:
+    torch.manual_seed(seed)
+    made = FaceNet()
+    train_norms(made)
+    for weight in made.heads.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    return made.eval()
+
+
+@torch.no_grad()
+def scores(of: FaceNet, images: Tensor) -> list[Tensor]:
+    return [m[:, :2] for m in of(images)]
+
+
+def flat(maps: list[Tensor]) -> Tensor:
+    return torch.cat([m.permute(0, 2, 3, 1).flatten(1, 2) for m in maps], 1)
+
+
+def test_one_teacher_tells_its_scores_of_either_view() -> None:
+    teacher = net(1)
+    plain = flat(scores(teacher, IMAGES))
+    mirrored = flat([m.flip(-1) for m in scores(teacher, IMAGES.flip(-1))])
+    assert (plain - mirrored).abs().max() > 0.1
+    tell = Teachers([without_norms(teacher)])
+    torch.testing.assert_close(tell(IMAGES, 0), plain, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(tell(IMAGES, 1), mirrored, atol=1e-3, rtol=1e-3)
+
+
+def test_two_teachers_tell_their_mean_and_see_different_views() -> None:
+    nets = [net(1), net(2)]
+    views = [(flat(scores(n, IMAGES)), flat([m.flip(-1) for m in scores(n, IMAGES.flip(-1))])) for n in nets]
+    tell = Teachers([without_norms(n) for n in nets])
+    torch.testing.assert_close(tell(IMAGES, 4), (views[0][0] + views[1][1]) / 2, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(tell(IMAGES, 5), (views[0][1] + views[1][0]) / 2, atol=1e-3, rtol=1e-3)
+
+
+def test_a_released_file_teaches_as_the_net_that_it_was_made_from(tmp_path: Path) -> None:
+    teacher = net(3)
+    torch.save({"average": teacher.state_dict()}, tmp_path / "checkpoint.pt")
+    export_detector(tmp_path / "checkpoint.pt", tmp_path / "model.onnx")
+    tell = Teachers([open_teacher(tmp_path / "model.onnx")])
+    torch.testing.assert_close(tell(IMAGES, 0), flat(scores(teacher, IMAGES)), atol=1e-3, rtol=1e-3)
+
+
+def test_what_is_no_detector_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    other = models_dir() / "mask_classifier" / "model.onnx"
+    with pytest.raises(UsageError, match=r"model\.onnx: a network of another shape; .* of FaceNet"):
+        train(tmp_path / "out", 0.01, teachers=[other])
+    (tmp_path / "notes.txt").write_text("no network")
+    with pytest.raises(UsageError, match=r"notes\.txt: not an ONNX file"):
+        train(tmp_path / "out", 0.01, teachers=[tmp_path / "notes.txt"])
+    assert not (tmp_path / "out").exists()
