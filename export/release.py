@@ -61,7 +61,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
         labels=["face"],
         # Rounded up: rounded down, a few false positives more would pass.
         thresholds={
-            f"score@{s}": math.ceil(1e3 * r.threshold(evaluate_detector.FALSE_RATE)) / 1e3 for s, r in results.items()
+            f"score@{s}": math.ceil(1e4 * r.threshold(evaluate_detector.FALSE_RATE)) / 1e4 for s, r in results.items()
         },
         metrics={"torch against onnxruntime, largest difference": worst, **measured},
         training={
