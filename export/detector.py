@@ -19,7 +19,7 @@ from export.detector_batches import MOSAICS, Batches
 from export.detector_data import DOUBTFUL, IGNORE, UNCOVERED, Scene, load_sets
 from export.detector_loss import grid, loss
 from export.detector_mining import hard_file, mark, read
-from export.detector_net import INPUT_SCALE, STRIDES, FaceNet, reshape
+from export.detector_net import INPUT_SCALE, STRIDES, FaceNet, by_cell, reshape
 from export.detector_teachers import Teachers, without_norms
 from export.from_onnx import adopt, layers, origin
 from export.run import Recipe, Run
@@ -143,6 +143,6 @@ def train(
             maps = forward(images)
             if tell:
                 batch["told"] = tell(images, run.step)
-        raw = torch.cat([m.float().permute(0, 2, 3, 1).flatten(1, 2) for m in maps], 1)  # (B, N, 16)
+        raw = by_cell(maps)  # (B, N, 16)
         run.learn(loss(raw, grid((images.shape[2], images.shape[3]), raw.device), **batch))
     return run.path

@@ -81,6 +81,11 @@ class FaceNet(nn.Module):
         return [head(p) for head, p in zip(self.heads, (p8, p16, p32), strict=True)]
 
 
+def by_cell(maps: list[Tensor]) -> Tensor:
+    """Maps (B, C, H/s, W/s) of all strides -> float32 (B, N, C), cells in the order of `detector_loss.grid`."""
+    return torch.cat([m.float().permute(0, 2, 3, 1).flatten(1, 2) for m in maps], 1)
+
+
 class YuNetContract(nn.Module):
     """Wraps a trained `FaceNet` for export: twelve outputs (1, cells, 1|1|4|10), scores after the sigmoid.
 

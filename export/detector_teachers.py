@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from export.detector_net import FaceNet
+from export.detector_net import FaceNet, by_cell
 
 
 def without_norms(net: FaceNet) -> FaceNet:
@@ -34,6 +34,5 @@ class Teachers:
 
     @staticmethod
     def _said(net: FaceNet, images: Tensor, mirrored: bool) -> Tensor:
-        maps = [m[:, :2].float() for m in net(images.flip(-1) if mirrored else images)]
-        maps = [m.flip(-1) for m in maps] if mirrored else maps
-        return torch.cat([m.permute(0, 2, 3, 1).flatten(1, 2) for m in maps], 1)
+        maps = [m[:, :2] for m in net(images.flip(-1) if mirrored else images)]
+        return by_cell([m.flip(-1) for m in maps] if mirrored else maps)
