@@ -37,7 +37,6 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
     state = load_checkpoint(run / "checkpoint.pt") or {}
     parts, start = " and ".join(map(str, state.get("averaged", []))), state.get("start")
     teachers = state.get("teachers", [])
-    command = f"python -m export train-detector --minutes {state.get('spent', 0) / 60:.0f} --seed 0"
     measured = {f"scenes/val, long side {s} px": _without_time(r.report()) for s, r in results.items()}
     write_manifest(
         folder,
@@ -79,13 +78,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
                 f"{100 * FACES_PASTED:g} % of them",
             ],
             "caution": CAUTION,
-            "command": " ".join(
-                [
-                    command,
-                    *(["--start models/face_detector/model.onnx"] if start else []),
-                    *("--teacher models/face_detector/model.onnx" for _ in teachers),
-                ]
-            ),
+            "command": _command("train-detector", "models/face_detector/model.onnx", state),
             **({"weights at the start": start} if start else {}),
             **({"learnt from": teachers} if teachers else {}),
             **({"weights": f"mean of those at {parts} (`python -m export average`)"} if parts else {}),
@@ -99,6 +92,18 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
         },
     )
     return measured
+
+
+def _command(train: str, model: str, state: dict[str, Any]) -> str:
+    """What trains such a model. A detector learns from earlier ones of its kind, a classifier from larger networks."""
+    teacher = model if train == "train-detector" else "runs/teacher/teacher.onnx"
+    return " ".join(
+        [
+            f"python -m export {train} --minutes {state.get('spent', 0) / 60:.0f} --seed {state.get('seed', 0)}",
+            *([f"--start {model}"] if state.get("start") else []),
+            *(f"--teacher {teacher}" for _ in state.get("teachers", [])),
+        ]
+    )
 
 
 def _without_time(report: dict[str, Any]) -> dict[str, Any]:
@@ -133,13 +138,6 @@ def build_classifier(
     state = load_checkpoint(run / "checkpoint.pt") or {}
     added: list[tuple[str, int]] = state.get("added", [])
     start, teachers = state.get("start"), state.get("teachers", [])
-    command = (
-        f"python -m export train-classifier --minutes {state.get('spent', 0) / 60:.0f} --seed {state.get('seed', 0)}"
-    )
-    options = [
-        *(["--start models/mask_classifier/model.onnx"] if start else []),
-        *("--teacher runs/teacher/teacher.onnx" for _ in teachers),
-    ]
     truth = (val.labels == "mask").astype(float)
     rest: dict[str, Any] = {
         "name": "mask_classifier",
@@ -174,7 +172,7 @@ def build_classifier(
                 if teachers
                 else {}
             ),
-            "command": " ".join([command, *options]),
+            "command": _command("train-classifier", "models/mask_classifier/model.onnx", state),
             "steps": state.get("step"),
             "minutes": round(state.get("spent", 0) / 60, 1),
             "limits": [
