@@ -125,14 +125,14 @@ def test_a_detector_trains_resumes_and_is_released(
     monkeypatch.setattr(detector, "BATCH", 4)
     sets = [(1.0, detector_scenes(world))]
     run, folder = tmp_path / "run", tmp_path / "model"
-    path = detector.train(run, 4 / 60, threads=1, sets=sets)
+    path = detector.train(run, 8 / 60, threads=1, sets=sets)
     first = load_checkpoint(path)
-    assert detector.train(run, 8 / 60, threads=1, sets=sets) == path
+    assert detector.train(run, 16 / 60, threads=1, sets=sets) == path
     second = load_checkpoint(path)
     assert first is not None
     assert second is not None
     assert 0 < first["step"] < second["step"]
-    assert 4 <= first["spent"] < 8 <= second["spent"]
+    assert 8 <= first["spent"] < 16 <= second["spent"]
     a, b = Curve(run / "curve.csv").rows()
     assert (int(float(a["step"])), int(float(b["step"]))) == (first["step"], second["step"])
     assert float(b["box"]) < float(a["box"])  # boxes fit better after the resume than before
