@@ -15,7 +15,7 @@ from export.engines import Array, iou
 MOSAICS = 0.35  # share of the windows that are mosaics
 HARD = 0.15  # share of the others that show a place where an earlier net erred
 PASTED = 0.3  # share of the windows with up to three such places that hold no face pasted in
-FACES_PASTED = 0.35  # ... and with up to three faces: masked, uncovered and doubtful ones as often
+FACES_PASTED = 0.25  # ... and with up to three faces: masked, uncovered and doubtful ones as often
 KINDS_PASTED = (FACE, UNCOVERED, DOUBTFUL)
 
 

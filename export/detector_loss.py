@@ -14,7 +14,7 @@ from export.detector_net import STRIDES
 
 CENTRE_RADIUS = 1.5  # strides; cells this near a face's centre may answer for it even outside a tiny box
 MOST_CELLS = 10  # cells that may answer for one face
-BOX_WEIGHT, LANDMARK_WEIGHT, RANK_WEIGHT, TAUGHT_WEIGHT = 4.0, 4.0, 6.0, 2.0
+BOX_WEIGHT, LANDMARK_WEIGHT, RANK_WEIGHT, TAUGHT_WEIGHT = 4.0, 4.0, 6.0, 4.0
 # The false positives that set a threshold are masked faces more than anything else: those that no label marks, of which
 # there are many wherever masks are worn. So that as many bare faces as masked ones shall be found, those known to show
 # nose or mouth count for more, which lowers what is doubtful among the others, and all others have to score less by
@@ -130,13 +130,6 @@ def covered(cells: Tensor, boxes: Tensor, owner: Tensor, pictures: int) -> Tenso
     return by_picture(hit, owner, pictures)
 
 
-def shares(face: Tensor) -> Tensor:
-    """How much each assigned cell counts, 1 on average, by the faces that cells answer for, (P,) each: by one over the
-    root of the cells of its face. A small face has one to three, a large one ten, and each is one face to find."""
-    share = face.bincount()[face].float().rsqrt()
-    return share / share.mean()
-
-
 def by_picture(hit: Tensor, owner: Tensor, pictures: int) -> Tensor:
     """bool (pictures, N): where any row of `hit`, bool (M, N), of that picture is true; owner: (M,) picture index."""
     return torch.zeros(pictures, hit.shape[1]).index_put_((owner,), hit.float(), accumulate=True) > 0
@@ -174,7 +167,7 @@ def loss(
     positive[b, cell] = 1.0
     weight = 1 + (UNCOVERED_WEIGHT - 1) * uncovered.float()  # of a face
     quality, weights, relief = torch.zeros(raw.shape[:2]), torch.ones(raw.shape[:2]), torch.zeros(raw.shape[:2])
-    weights[b, cell], relief[b, cell] = weight[face] * shares(face), COVERED_RELIEF * ~uncovered[face]
+    weights[b, cell], relief[b, cell] = weight[face], COVERED_RELIEF * ~uncovered[face]
     scores = raw[..., :2] + relief[..., None]
     if len(b):
         quality[b, cell] = pair_iou(boxes.detach()[b, cell], faces[face]).clamp(0, 1)

@@ -19,18 +19,21 @@ def without_norms(net: FaceNet) -> FaceNet:
 
 
 class Teachers:
-    """Earlier detectors that say together how each cell should score. They take turns at seeing the windows mirrored:
-    what is wrong in one view or to one net is seldom so in the other."""
+    """Earlier detectors that share the windows of a batch among them, and take turns at each share and at seeing it
+    mirrored. As the loss is linear in what is told, a net learns from many batches what all of them and both views say
+    on average, for the time of one; what is wrong in one view or to one net is seldom so in the other."""
 
     def __init__(self, nets: list[FaceNet]) -> None:
         self.nets = nets
 
     @torch.no_grad()
     def __call__(self, images: Tensor, turn: int) -> Tensor:
-        """Log-odds of cls and obj, (B, N, 2), of images (B, 3, S, S), 0..255; turn: an even one mirrors the windows for
-        the second net, the fourth and so on, an odd one for the others."""
-        said = [self._said(net, images, bool((i + turn) % 2)) for i, net in enumerate(self.nets)]
-        return torch.stack(said).mean(0)
+        """Log-odds of cls and obj, (B, N, 2), of images (B, 3, S, S), 0..255; turn: counts batches."""
+        count = len(self.nets)
+        parts = images.chunk(count)
+        return torch.cat(
+            [self._said(self.nets[(i + turn) % count], p, turn // count % 2 == 1) for i, p in enumerate(parts)]
+        )
 
     @staticmethod
     def _said(net: FaceNet, images: Tensor, mirrored: bool) -> Tensor:

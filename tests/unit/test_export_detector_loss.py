@@ -22,7 +22,6 @@ from export.detector_loss import (
     loss,
     pair_iou,
     rank,
-    shares,
 )
 from export.engines import iou
 from export.evaluate_detector import matches
@@ -127,14 +126,6 @@ class TestAssign:
     def test_no_face(self) -> None:
         raw = answers(1)
         assert [len(x) for x in assign(raw, decode(raw, CELLS)[0], CELLS, NO_BOX, NO_OWNER)] == [0, 0, 0]
-
-
-def test_a_face_of_many_cells_counts_for_more_by_the_root_of_their_number() -> None:
-    face = torch.tensor([7] * 9 + [2])  # nine cells and one
-    share = shares(face)
-    assert share.mean().item() == pytest.approx(1)
-    assert (share[:9].sum() / share[9]).item() == pytest.approx(3)
-    assert len(shares(face[:0])) == 0
 
 
 class TestRank:

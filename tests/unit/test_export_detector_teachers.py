@@ -50,12 +50,23 @@ def test_one_teacher_tells_its_scores_of_either_view() -> None:
     torch.testing.assert_close(tell(IMAGES, 1), mirrored, atol=1e-3, rtol=1e-3)
 
 
-def test_two_teachers_tell_their_mean_and_see_different_views() -> None:
+def test_two_teachers_share_a_batch_and_tell_their_mean_over_four() -> None:
     nets = [net(1), net(2)]
     views = [(flat(scores(n, IMAGES)), flat([m.flip(-1) for m in scores(n, IMAGES.flip(-1))])) for n in nets]
     tell = Teachers([without_norms(n) for n in nets])
-    torch.testing.assert_close(tell(IMAGES, 4), (views[0][0] + views[1][1]) / 2, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(tell(IMAGES, 5), (views[0][1] + views[1][0]) / 2, atol=1e-3, rtol=1e-3)
+    told = [tell(IMAGES, turn) for turn in range(4)]
+    torch.testing.assert_close(told[0], torch.cat([views[0][0][:1], views[1][0][1:]]), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(told[3], torch.cat([views[1][1][:1], views[0][1][1:]]), atol=1e-3, rtol=1e-3)
+    mean = torch.stack([view for both in views for view in both]).mean(0)
+    torch.testing.assert_close(torch.stack(told).mean(0), mean, atol=1e-3, rtol=1e-3)
+
+
+def test_more_teachers_than_windows_take_turns_too() -> None:
+    nets = [net(seed) for seed in (1, 2, 3)]
+    plain = [flat(scores(n, IMAGES[:1])) for n in nets]
+    tell = Teachers([without_norms(n) for n in nets])
+    for turn in range(3):
+        torch.testing.assert_close(tell(IMAGES[:1], turn), plain[turn], atol=1e-3, rtol=1e-3)
 
 
 def test_a_released_file_teaches_as_the_net_that_it_was_made_from(tmp_path: Path) -> None:
