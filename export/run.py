@@ -73,7 +73,7 @@ class Run:
             while (fraction := self.budget.fraction) < 1:
                 yield fraction
                 progress.update(bar, completed=self.budget.spent, text=f"step {self.step} loss {self.loss:.3f}")
-        if self.since:
+        if self.since or not self.path.is_file():  # no minutes: the weights at the start, to be averaged with others
             self.save()
 
     def learn(self, parts: dict[str, Tensor], **seen: float) -> None:

@@ -268,6 +268,13 @@ class TestRun:
         run = Run(tmp_path, net, self.RECIPE, 2, None, trained=True)
         assert run.peak == self.RECIPE.rate * self.RECIPE.restart
 
+    def test_no_minutes_leave_the_net_at_the_start(self, tmp_path: Path, clock: list[float]) -> None:
+        run = self.run(tmp_path, 0, clock)
+        state = load_checkpoint(run.path)
+        assert state is not None
+        assert (state["step"], state["spent"]) == (0, 0)
+        assert torch.equal(state["average"]["0.weight"], run.net.state_dict()["0.weight"])
+
     def test_a_budget_that_is_spent_changes_nothing(self, tmp_path: Path, clock: list[float]) -> None:
         path = self.run(tmp_path, 2, clock).path
         before = path.read_bytes()
