@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from export.detector_data import FACE, IGNORE, UNCOVERED, Scene
+from export.detector_data import DOUBTFUL, FACE, IGNORE, UNCOVERED, Scene
 from export.detector_paint import Image, draw_mask, turn_away
 from export.engines import Array
 
@@ -15,7 +15,9 @@ DRAWN = 0.3  # share of the bare faces that get a mask
 TURNED = 0.15  # ... and that become the back of a head
 UNDER = 0.25  # share of the masks drawn that hang under the nose
 STRETCH = 0.06  # standard deviation of the log by which pictures get wider, and as much lower
-VISIBLE = 0.4  # a face of which less is left by the crop is ignored
+# A face of which less is left by the crop is doubtful, as people seldom label what a picture cuts off; one that still
+# takes more than this share of the window is ignored, or faces that fill the frame would be doubted with it.
+VISIBLE, LARGE = 0.5, 0.3
 MIRRORED = [1, 0, 2, 4, 3]  # landmarks, where left and right have changed places
 
 
@@ -109,15 +111,21 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
 
 
 def clip(sample: Sample) -> Sample:
-    """Cut boxes at the window's edge; drop what is outside, ignore what is mostly outside or tiny."""
+    """Cut boxes at the window's edge; drop what is outside, doubt what is mostly outside, ignore what is tiny."""
     size = sample.image.shape[0]
     cut = np.clip(sample.boxes, 0, size)
     sides = cut[:, 2:] - cut[:, :2]
     full = np.maximum((sample.boxes[:, 2:] - sample.boxes[:, :2]).prod(1), 1e-6)
     inside = (sides > 1).all(1)
-    poor = (sides.prod(1) / full < VISIBLE) | (sides.max(1) < SMALLEST)
-    kinds = np.where(poor, IGNORE, sample.kinds)
+    kinds = doubt(sample.kinds, sides.prod(1) / full, sides.max(1) / size)
+    kinds = np.where(sides.max(1) < SMALLEST, IGNORE, kinds)
     return Sample(sample.image, cut[inside], kinds[inside], sample.landmarks[inside])
+
+
+def doubt(kinds: npt.NDArray[np.int64], visible: Array, share: Array) -> npt.NDArray[np.int64]:
+    """The kinds of boxes of which a part is visible, and that have a share of the window's side, (n,) each."""
+    cut = (visible < VISIBLE) & (kinds > IGNORE)
+    return np.where(cut, np.where(share > LARGE, IGNORE, DOUBTFUL), kinds)
 
 
 def mosaic(scenes: list[Scene], size: int, rng: np.random.Generator) -> Sample:
@@ -135,7 +143,7 @@ def mosaic(scenes: list[Scene], size: int, rng: np.random.Generator) -> Sample:
         seen = (cut[:, 2:] - cut[:, :2]).clip(0).prod(1) / np.maximum(
             (tile.boxes[:, 2:] - tile.boxes[:, :2]).prod(1), 1e-6
         )
-        kinds = np.where(seen < VISIBLE, IGNORE, tile.kinds)
+        kinds = doubt(tile.kinds, seen, (cut[:, 2:] - cut[:, :2]).max(1, initial=0) / size)
         keep = (cut[:, 2:] - cut[:, :2] > 1).all(1)
         parts.append((np.c_[cut[:, :2] + shift, cut[:, 2:] + shift][keep], kinds[keep], (tile.landmarks + shift)[keep]))
     boxes, kinds, points = (np.concatenate(v) for v in zip(*parts, strict=True))

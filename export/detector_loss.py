@@ -14,7 +14,7 @@ from export.detector_net import STRIDES
 
 CENTRE_RADIUS = 1.5  # strides; cells this near a face's centre may answer for it even outside a tiny box
 MOST_CELLS = 10  # cells that may answer for one face
-BOX_WEIGHT, LANDMARK_WEIGHT, RANK_WEIGHT, TAUGHT_WEIGHT = 4.0, 4.0, 6.0, 4.0
+BOX_WEIGHT, LANDMARK_WEIGHT, RANK_WEIGHT, DOUBT_WEIGHT, TAUGHT_WEIGHT = 4.0, 4.0, 6.0, 8.0, 4.0
 # The false positives that set a threshold are masked faces more than anything else: those that no label marks, of which
 # there are many wherever masks are worn. So that as many bare faces as masked ones shall be found, those known to show
 # nose or mouth count for more, which lowers what is doubtful among the others, and all others have to score less by
@@ -100,34 +100,38 @@ def assign(raw: Tensor, boxes: Tensor, cells: Tensor, faces: Tensor, owner: Tens
     return owner[face][won], cell[won], face[won]
 
 
-def rank(
-    score: Tensor, empty: Tensor, positive: tuple[Tensor, Tensor], face: Tensor, weight: Tensor, worst: int
-) -> Tensor:
-    """How often an empty place scores above a face, among the `worst` empty places and all faces: 0..1.
+def rank(rivals: Tensor, best: Tensor, weight: Tensor) -> Tensor:
+    """How often a rival scores above a face, among all pairs: 0..1.
 
     Few false positives are allowed, so a face is found when it scores above nearly all that is empty: the area under
     the ROC curve in that part alone ('A Structural SVM Based Approach for Optimizing Partial AUC', ICML 2013), each
     comparison made smooth by a sigmoid. A face that scores hopelessly low, maybe labelled wrongly, pulls at nothing.
 
     Args:
-        score: (B, N) log-odds. empty: bool (B, N), cells whose box is no labelled face.
-        positive: picture and cell index of every assigned cell, (P,) each; face: (P,) the face that each answers for.
+        rivals: (R,) log-odds. best: (M,) those of faces; -inf: of one that has lost its cells to another, left out.
         weight: (M,) how much each face counts.
     """
-    rivals = score.masked_fill(~empty, -torch.inf).flatten().topk(min(worst, int(empty.sum()))).values
-    best = score.new_full((len(weight),), -torch.inf).scatter_reduce(0, face, score[positive], "amax")
-    best, weight = best[best.isfinite()], weight[best.isfinite()]  # a face may have lost its cells to another
-    if len(rivals) == 0:
-        return score.sum() * 0
+    best, weight = best[best.isfinite()], weight[best.isfinite()]
+    if len(rivals) == 0 or len(best) == 0:
+        return (rivals.sum() + best.sum()) * 0  # nothing, and still part of the graph
     return weight @ ((rivals[None] - best[:, None]) / RANK_WIDTH).sigmoid().mean(1) / weight.sum()
 
 
+def highest(score: Tensor, some: Tensor, count: int) -> Tensor:
+    """The highest `count` of (B, N) scores, or fewer, among the cells of `some`, bool (B, N)."""
+    return score.masked_fill(~some, -torch.inf).flatten().topk(min(count, int(some.sum()))).values
+
+
 def covered(cells: Tensor, boxes: Tensor, owner: Tensor, pictures: int) -> Tensor:
-    """bool (pictures, N): cells within half a stride of a box (M, 4) of their picture `owner` (M,). A cell of a coarse
-    map beside a small face would answer for it too."""
+    """bool (pictures, N): cells that touch a box (M, 4) of their picture `owner` (M,)."""
+    return by_picture(touching(cells, boxes), owner, pictures)
+
+
+def touching(cells: Tensor, boxes: Tensor) -> Tensor:
+    """bool (M, N): cells within half a stride of each box (M, 4). A cell of a coarse map beside a small face would
+    answer for it too."""
     centres, reach = cells[:, :2] + cells[:, 2:] / 2, cells[:, 2:] / 2
-    hit = ((centres + reach >= boxes[:, None, :2]) & (centres - reach <= boxes[:, None, 2:])).all(-1)
-    return by_picture(hit, owner, pictures)
+    return ((centres + reach >= boxes[:, None, :2]) & (centres - reach <= boxes[:, None, 2:])).all(-1)
 
 
 def by_picture(hit: Tensor, owner: Tensor, pictures: int) -> Tensor:
@@ -178,19 +182,27 @@ def loss(
     cls = cls * torch.where(positive > 0, weights, 0.75 * raw[..., 0].detach().sigmoid()) * counted
     obj = F.binary_cross_entropy_with_logits(scores[..., 1], positive, reduction="none")
     obj = obj * torch.where(positive > 0, weights, 0.75 * raw[..., 1].detach().sigmoid()) * counted
-    parts = {"cls": cls.sum() / count, "obj": obj.sum() / count, **dict.fromkeys(("box", "kps", "rank"), raw.sum() * 0)}
+    parts = {
+        "cls": cls.sum() / count,
+        "obj": obj.sum() / count,
+        **dict.fromkeys(("box", "kps", "rank", "doubt"), raw.sum() * 0),
+    }
     if told is not None:
-        target = told.sigmoid()
-        off, least = (
-            F.binary_cross_entropy_with_logits(said, target, reduction="sum") for said in (raw[..., :2], told)
-        )
+        # Teachers score doubtful faces as high as others.
+        said, told = raw[..., :2][~vague], told[~vague]
+        off, least = (F.binary_cross_entropy_with_logits(x, told.sigmoid(), reduction="sum") for x in (said, told))
         parts["taught"] = TAUGHT_WEIGHT * (off - least) / count
     if len(b):
         rivals = ~aside & ~finds(boxes.detach(), faces, owner) & (positive == 0)
-        # Doubtful faces score highest: were they all that is ranked, heads from behind and hands would rise unseen.
+        # Doubtful faces score highest: were they all that is ranked, heads from behind and hands would rise unseen. And
+        # each is one false positive, however many cells see it.
         score, worst = scores.mean(-1), WORST * len(raw)
-        ranks = [rank(score, some, (b, cell), face, weight, worst) for some in (rivals, rivals & ~vague)]
+        best = score.new_full((len(faces),), -torch.inf).scatter_reduce(0, face, score[b, cell], "amax")
+        ranks = [rank(highest(score, some, worst), best, weight) for some in (rivals, rivals & ~vague)]
         parts["rank"] = RANK_WEIGHT * (ranks[0] + ranks[1]) / 2
+        regions, pictures = ignored[doubtful], ignored_owner[doubtful]
+        seen = score[pictures].masked_fill(~(touching(cells, regions) & rivals[pictures]), -torch.inf).amax(1)
+        parts["doubt"] = DOUBT_WEIGHT * rank(seen[seen.isfinite()], best, weight)
         parts["box"] = BOX_WEIGHT * (1 - ciou(boxes[b, cell], faces[face])).sum() / count
         known = landmarks[face].isfinite().all(-1).all(-1)
         if known.any():

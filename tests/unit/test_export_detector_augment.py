@@ -11,7 +11,7 @@ if reason := missing("torch"):
 
 from export import detector_augment
 from export.detector_augment import Sample, clip, mosaic, place
-from export.detector_data import FACE, IGNORE, UNCOVERED
+from export.detector_data import DOUBTFUL, FACE, IGNORE, UNCOVERED
 from export.detector_paint import draw_mask, turn_away, wear
 
 
@@ -121,7 +121,7 @@ def test_a_face_whose_hair_is_cut_off_stays() -> None:
     assert (picture == before).all()
 
 
-def test_clip_cuts_drops_and_ignores() -> None:
+def test_clip_cuts_drops_doubts_and_ignores() -> None:
     boxes = np.array(
         [
             (10, 10, 30, 30),
@@ -130,20 +130,22 @@ def test_clip_cuts_drops_and_ignores() -> None:
             (150, 10, 190, 50),
             (50, 50, 55, 55),
             (60, 60, 66, 66),
+            (-12, 70, 4, 86),
         ],
         np.float32,
     )
-    points = np.zeros((6, 5, 2), np.float32) + np.arange(6, dtype=np.float32)[:, None, None]
-    out = clip(Sample(np.zeros((100, 100, 3), np.uint8), boxes, np.full(6, FACE), points))
+    points = np.zeros((7, 5, 2), np.float32) + np.arange(7, dtype=np.float32)[:, None, None]
+    out = clip(Sample(np.zeros((100, 100, 3), np.uint8), boxes, np.full(7, FACE), points))
     assert out.boxes.tolist() == [
         [10, 10, 30, 30],
         [0, 10, 30, 50],  # three quarters are left
-        [0, 10, 10, 50],  # one quarter is left
+        [0, 10, 10, 50],  # one quarter is left, of a large face
         [50, 50, 55, 55],  # too small
         [60, 60, 66, 66],
+        [0, 70, 4, 86],  # one quarter is left, of a small one
     ]
-    assert out.kinds.tolist() == [FACE, FACE, IGNORE, IGNORE, FACE]
-    assert out.landmarks[:, 0, 0].tolist() == [0, 1, 2, 4, 5]
+    assert out.kinds.tolist() == [FACE, FACE, IGNORE, IGNORE, FACE, DOUBTFUL]
+    assert out.landmarks[:, 0, 0].tolist() == [0, 1, 2, 4, 5, 6]
 
 
 def test_a_mosaic_keeps_its_boxes_on_the_faces() -> None:

@@ -12,6 +12,7 @@ import torch
 
 from export.detector_loss import (
     COVERED_RELIEF,
+    DOUBT_WEIGHT,
     UNCOVERED_WEIGHT,
     assign,
     ciou,
@@ -19,6 +20,7 @@ from export.detector_loss import (
     decode,
     finds,
     grid,
+    highest,
     loss,
     pair_iou,
     rank,
@@ -129,41 +131,43 @@ class TestAssign:
 
 
 class TestRank:
-    """Two pictures of four cells: two faces in the first, each with two cells; the second picture is empty."""
+    WEIGHT = torch.ones(2)
 
-    CELLS = (torch.tensor([0, 0, 0, 0]), torch.tensor([0, 1, 2, 3]))
-    FACE = torch.tensor([4, 4, 7, 7])
-    EMPTY = torch.tensor([[False] * 4, [True] * 4])
-
-    WEIGHT = torch.ones(8)
-
-    def cost(self, faces: list[float], places: list[float], worst: int = 2, weight: torch.Tensor = WEIGHT) -> float:
-        return float(rank(torch.tensor([faces, places]).float(), self.EMPTY, self.CELLS, self.FACE, weight, worst))
+    def cost(self, faces: list[float], rivals: list[float], weight: torch.Tensor = WEIGHT) -> float:
+        return float(rank(torch.tensor(rivals), torch.tensor(faces), weight))
 
     def test_it_is_the_share_of_pairs_in_the_wrong_order(self) -> None:
-        assert self.cost([90, 0, 0, 90], [50, 50, 50, 50]) == pytest.approx(0)
-        assert self.cost([90, 0, 0, 10], [50, 50, 50, 50]) == pytest.approx(0.5)
-        assert self.cost([20, 0, 0, 10], [50, 50, 50, 50]) == pytest.approx(1)
-
-    def test_only_the_highest_empty_places_count(self) -> None:
-        assert self.cost([20, 0, 0, 20], [50, 10, 10, 10]) == pytest.approx(0.5)
-        assert self.cost([20, 0, 0, 20], [50, 10, 10, 10], worst=4) == pytest.approx(0.25)
+        assert self.cost([90.0, 90.0], [50.0, 50.0]) == pytest.approx(0)
+        assert self.cost([90.0, 10.0], [50.0, 50.0]) == pytest.approx(0.5)
+        assert self.cost([20.0, 10.0], [50.0, 50.0]) == pytest.approx(1)
+        assert self.cost([20.0, 20.0], [50.0, 10.0, 10.0, 10.0]) == pytest.approx(0.25)
 
     def test_a_face_counts_by_its_weight(self) -> None:
-        weight = self.WEIGHT.clone()
-        weight[7] = 3
-        assert self.cost([90, 0, 0, 10], [50, 50, 50, 50], weight=weight) == pytest.approx(0.75)
-        assert self.cost([10, 0, 0, 90], [50, 50, 50, 50], weight=weight) == pytest.approx(0.25)
+        weight = torch.tensor([1.0, 3.0])
+        assert self.cost([90.0, 10.0], [50.0, 50.0], weight) == pytest.approx(0.75)
+        assert self.cost([10.0, 90.0], [50.0, 50.0], weight) == pytest.approx(0.25)
 
-    def test_a_step_down_it_lifts_the_faces_and_lowers_the_places(self) -> None:
-        score = torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 0.5, -9.0, -9.0]], requires_grad=True)
-        rank(score, self.EMPTY, self.CELLS, self.FACE, self.WEIGHT, 2).backward()  # type: ignore[no-untyped-call]
-        assert score.grad is not None
-        assert score.grad.sign().tolist() == [[-1, 0, 0, -1], [1, 1, 0, 0]]
+    def test_a_face_without_a_cell_counts_for_nothing(self) -> None:
+        assert self.cost([-torch.inf, 90.0], [50.0]) == pytest.approx(0)
 
-    def test_without_an_empty_place_it_costs_nothing(self) -> None:
-        score = torch.ones(2, 4)
-        assert float(rank(score, self.EMPTY & False, self.CELLS, self.FACE, self.WEIGHT, 2)) == 0
+    def test_a_step_down_it_lifts_the_faces_and_lowers_the_rivals(self) -> None:
+        faces, rivals = torch.tensor([1.0, 1.0], requires_grad=True), torch.tensor([1.0, 0.5], requires_grad=True)
+        rank(rivals, faces, self.WEIGHT).backward()  # type: ignore[no-untyped-call]
+        assert faces.grad is not None
+        assert rivals.grad is not None
+        assert faces.grad.sign().tolist() == [-1, -1]
+        assert rivals.grad.sign().tolist() == [1, 1]
+
+    def test_without_a_rival_or_a_face_it_costs_nothing(self) -> None:
+        assert self.cost([3.0, 4.0], []) == 0
+        assert float(rank(torch.tensor([5.0, 6.0]), torch.zeros(0), torch.zeros(0))) == 0
+
+    def test_rivals_are_the_highest_of_some_cells(self) -> None:
+        score = torch.tensor([[9.0, 1.0, 5.0], [3.0, 4.0, 8.0]])
+        some = torch.tensor([[False, True, True], [True, True, False]])
+        assert highest(score, some, 2).tolist() == [5, 4]
+        assert highest(score, some, 9).tolist() == [5, 4, 3, 1]
+        assert len(highest(score, some & False, 2)) == 0
 
 
 class TestLoss:
@@ -232,6 +236,23 @@ class TestLoss:
         assert raw.grad is not None
         assert float(raw.grad[0, 0, 0]) > 0.1
 
+    @pytest.mark.parametrize(
+        ("score", "cells", "costs"), [(9, 1, True), (9, 8, True), (-4, 8, False), (None, 0, False)]
+    )
+    def test_a_doubtful_face_that_scores_higher_costs_the_same_however_many_cells_see_it(
+        self, score: float | None, cells: int, costs: bool
+    ) -> None:
+        raw = torch.zeros(1, len(CELLS), 16)
+        raw[..., :2] = -8
+        _, cell, _ = assign(raw, decode(raw, CELLS)[0], CELLS, self.FACES, self.OWNER)
+        raw[0, cell, :2] = 2
+        if score is not None:
+            seen = covered(CELLS, REGION, torch.tensor([0]), 1)[0].nonzero()[:cells, 0]
+            raw[0, seen, :2] = score
+        regions = NOTHING if score is None else (REGION, torch.tensor([0]), torch.tensor([True]))
+        cost = float(loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, self.POINTS, *regions)["doubt"])
+        assert cost == pytest.approx(DOUBT_WEIGHT if costs else 0, abs=0.01)
+
     def test_a_place_whose_box_is_the_face_costs_no_rank(self) -> None:
         raw = torch.zeros(1, len(CELLS), 16)
         raw[..., :2] = -8
@@ -270,6 +291,15 @@ class TestLoss:
         assert float(raw.grad[0, 9, 1]) > 0.01
         raw.grad[0, 5, 0] = raw.grad[0, 9, 1] = 0
         assert float(raw.grad.abs().max()) < 1e-5
+
+    def test_what_teachers_tell_of_doubtful_faces_is_not_learnt(self) -> None:
+        raw = answers(1)
+        told = raw[..., :2].clone()
+        told[covered(CELLS, REGION, torch.tensor([0]), 1)] += 5
+        rest = (self.FACES, self.OWNER, self.COVERED, self.POINTS, REGION, torch.tensor([0]))
+        parts = [loss(raw, CELLS, *rest, torch.tensor([doubtful]), told=told) for doubtful in (True, False)]
+        assert float(parts[0]["taught"]) == pytest.approx(0, abs=1e-4)
+        assert float(parts[1]["taught"]) > 1
 
     def test_unknown_landmarks_cost_nothing_and_spoil_nothing(self) -> None:
         raw = answers(1).requires_grad_()
