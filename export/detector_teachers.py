@@ -20,8 +20,8 @@ def without_norms(net: FaceNet) -> FaceNet:
 
 class Teachers:
     """Earlier detectors that share the windows of a batch among them, and take turns at each share and at seeing it
-    mirrored. As the loss is linear in what is told, a net learns from many batches what all of them and both views say
-    on average, for the time of one; what is wrong in one view or to one net is seldom so in the other."""
+    mirrored. The loss is linear in the probabilities told, so a net learns from many batches what all of them say of
+    both views on average, for the time of one; what is wrong in one view or to one net is seldom so in the other."""
 
     def __init__(self, nets: list[FaceNet]) -> None:
         self.nets = nets
