@@ -140,11 +140,10 @@ def mosaic(scenes: list[Scene], size: int, rng: np.random.Generator) -> Sample:
         canvas[y0:y1, x0:x1] = tile.image[: y1 - y0, : x1 - x0]
         shift = np.array([x0, y0], np.float32)
         cut = np.minimum(tile.boxes, np.array([x1 - x0, y1 - y0] * 2, np.float32))
-        seen = (cut[:, 2:] - cut[:, :2]).clip(0).prod(1) / np.maximum(
-            (tile.boxes[:, 2:] - tile.boxes[:, :2]).prod(1), 1e-6
-        )
-        kinds = doubt(tile.kinds, seen, (cut[:, 2:] - cut[:, :2]).max(1, initial=0) / size)
-        keep = (cut[:, 2:] - cut[:, :2] > 1).all(1)
+        sides, full = cut[:, 2:] - cut[:, :2], (tile.boxes[:, 2:] - tile.boxes[:, :2]).prod(1)
+        seen = sides.clip(0).prod(1) / np.maximum(full, 1e-6)
+        kinds = doubt(tile.kinds, seen, sides.max(1, initial=0) / size)
+        keep = (sides > 1).all(1)
         parts.append((np.c_[cut[:, :2] + shift, cut[:, 2:] + shift][keep], kinds[keep], (tile.landmarks + shift)[keep]))
     boxes, kinds, points = (np.concatenate(v) for v in zip(*parts, strict=True))
     return Sample(canvas, boxes.astype(np.float32), kinds, points.astype(np.float32))

@@ -100,7 +100,7 @@ def assign(raw: Tensor, boxes: Tensor, cells: Tensor, faces: Tensor, owner: Tens
     return owner[face][won], cell[won], face[won]
 
 
-def rank(rivals: Tensor, best: Tensor, weight: Tensor) -> Tensor:
+def rank(rivals: Tensor, faces: Tensor, weight: Tensor) -> Tensor:
     """How often a rival scores above a face, among all pairs: 0..1.
 
     Few false positives are allowed, so a face is found when it scores above nearly all that is empty: the area under
@@ -108,13 +108,13 @@ def rank(rivals: Tensor, best: Tensor, weight: Tensor) -> Tensor:
     comparison made smooth by a sigmoid. A face that scores hopelessly low, maybe labelled wrongly, pulls at nothing.
 
     Args:
-        rivals: (R,) log-odds. best: (M,) those of faces; -inf: of one that has lost its cells to another, left out.
+        rivals: (R,) log-odds. faces: (M,) log-odds, -inf of those left out, see `best`.
         weight: (M,) how much each face counts.
     """
-    best, weight = best[best.isfinite()], weight[best.isfinite()]
-    if len(rivals) == 0 or len(best) == 0:
-        return (rivals.sum() + best.sum()) * 0  # nothing, and still part of the graph
-    return weight @ ((rivals[None] - best[:, None]) / RANK_WIDTH).sigmoid().mean(1) / weight.sum()
+    faces, weight = faces[faces.isfinite()], weight[faces.isfinite()]
+    if len(rivals) == 0 or len(faces) == 0:
+        return (rivals.sum() + faces.sum()) * 0  # nothing, and still part of the graph
+    return weight @ ((rivals[None] - faces[:, None]) / RANK_WIDTH).sigmoid().mean(1) / weight.sum()
 
 
 def highest(score: Tensor, some: Tensor, count: int) -> Tensor:
@@ -122,12 +122,15 @@ def highest(score: Tensor, some: Tensor, count: int) -> Tensor:
     return score.masked_fill(~some, -torch.inf).flatten().topk(min(count, int(some.sum()))).values
 
 
-def covered(cells: Tensor, boxes: Tensor, owner: Tensor, pictures: int) -> Tensor:
-    """bool (pictures, N): cells that touch a box (M, 4) of their picture `owner` (M,)."""
-    return by_picture(touching(cells, boxes), owner, pictures)
+def best(score: Tensor, positive: tuple[Tensor, Tensor], face: Tensor, faces: int) -> Tensor:
+    """(faces,) the highest score (B, N) of each face's cells; -inf: it has lost them to another.
+
+    positive: picture and cell index of every assigned cell, (P,) each; face: (P,) the face that each answers for.
+    """
+    return score.new_full((faces,), -torch.inf).scatter_reduce(0, face, score[positive], "amax")
 
 
-def touching(cells: Tensor, boxes: Tensor) -> Tensor:
+def covered(cells: Tensor, boxes: Tensor) -> Tensor:
     """bool (M, N): cells within half a stride of each box (M, 4). A cell of a coarse map beside a small face would
     answer for it too."""
     centres, reach = cells[:, :2] + cells[:, 2:] / 2, cells[:, 2:] / 2
@@ -175,7 +178,8 @@ def loss(
     scores = raw[..., :2] + relief[..., None]
     if len(b):
         quality[b, cell] = pair_iou(boxes.detach()[b, cell], faces[face]).clamp(0, 1)
-    aside, vague = (covered(cells, ignored[which], ignored_owner[which], len(raw)) for which in (~doubtful, doubtful))
+    hit = covered(cells, ignored)
+    aside, vague = (by_picture(hit[which], ignored_owner[which], len(raw)) for which in (~doubtful, doubtful))
     counted = (~(aside | vague) | (positive > 0)).float()
     # Focal weight on empty cells: nearly all are easy, the few that look like faces carry the lesson.
     cls = F.binary_cross_entropy_with_logits(scores[..., 0], quality, reduction="none")
@@ -197,12 +201,12 @@ def loss(
         # Doubtful faces score highest: were they all that is ranked, heads from behind and hands would rise unseen. And
         # each is one false positive, however many cells see it.
         score, worst = scores.mean(-1), WORST * len(raw)
-        best = score.new_full((len(faces),), -torch.inf).scatter_reduce(0, face, score[b, cell], "amax")
-        ranks = [rank(highest(score, some, worst), best, weight) for some in (rivals, rivals & ~vague)]
+        found = best(score, (b, cell), face, len(faces))
+        ranks = [rank(highest(score, some, worst), found, weight) for some in (rivals, rivals & ~vague)]
         parts["rank"] = RANK_WEIGHT * (ranks[0] + ranks[1]) / 2
-        regions, pictures = ignored[doubtful], ignored_owner[doubtful]
-        seen = score[pictures].masked_fill(~(touching(cells, regions) & rivals[pictures]), -torch.inf).amax(1)
-        parts["doubt"] = DOUBT_WEIGHT * rank(seen[seen.isfinite()], best, weight)
+        pictures = ignored_owner[doubtful]
+        seen = score[pictures].masked_fill(~(hit[doubtful] & rivals[pictures]), -torch.inf).amax(1)
+        parts["doubt"] = DOUBT_WEIGHT * rank(seen[seen.isfinite()], found, weight)
         parts["box"] = BOX_WEIGHT * (1 - ciou(boxes[b, cell], faces[face])).sum() / count
         known = landmarks[face].isfinite().all(-1).all(-1)
         if known.any():

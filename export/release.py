@@ -36,7 +36,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
     (folder / "training.csv").write_bytes((run / "curve.csv").read_bytes())
     state = load_checkpoint(run / "checkpoint.pt") or {}
     parts, start = " and ".join(map(str, state.get("averaged", []))), state.get("start")
-    teachers = state.get("teachers", [])
+    teachers, own = state.get("teachers", []), "models/face_detector/model.onnx"
     measured = {f"scenes/val, long side {s} px": _without_time(r.report()) for s, r in results.items()}
     write_manifest(
         folder,
@@ -78,7 +78,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
                 f"{100 * FACES_PASTED:g} % of them",
             ],
             "caution": CAUTION,
-            "command": _command("train-detector", "models/face_detector/model.onnx", state),
+            "command": _command("train-detector", own, own, state),
             **({"weights at the start": start} if start else {}),
             **({"learnt from": teachers} if teachers else {}),
             **({"weights": f"mean of those at {parts} (`python -m export average`)"} if parts else {}),
@@ -94,13 +94,12 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
     return measured
 
 
-def _command(train: str, model: str, state: dict[str, Any]) -> str:
-    """What trains such a model. A detector learns from earlier ones of its kind, a classifier from larger networks."""
-    teacher = model if train == "train-detector" else "runs/teacher/teacher.onnx"
+def _command(train: str, start: str, teacher: str, state: dict[str, Any]) -> str:
+    """What trains such a model; start, teacher: the files to give, where it had any."""
     return " ".join(
         [
             f"python -m export {train} --minutes {state.get('spent', 0) / 60:.0f} --seed {state.get('seed', 0)}",
-            *([f"--start {model}"] if state.get("start") else []),
+            *([f"--start {start}"] if state.get("start") else []),
             *(f"--teacher {teacher}" for _ in state.get("teachers", [])),
         ]
     )
@@ -172,7 +171,9 @@ def build_classifier(
                 if teachers
                 else {}
             ),
-            "command": _command("train-classifier", "models/mask_classifier/model.onnx", state),
+            "command": _command(
+                "train-classifier", "models/mask_classifier/model.onnx", "runs/teacher/teacher.onnx", state
+            ),
             "steps": state.get("step"),
             "minutes": round(state.get("spent", 0) / 60, 1),
             "limits": [

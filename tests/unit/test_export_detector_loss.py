@@ -15,6 +15,7 @@ from export.detector_loss import (
     DOUBT_WEIGHT,
     UNCOVERED_WEIGHT,
     assign,
+    best,
     ciou,
     covered,
     decode,
@@ -131,43 +132,44 @@ class TestAssign:
 
 
 class TestRank:
-    WEIGHT = torch.ones(2)
+    """Two pictures of four cells: two faces in the first, each with two cells; the second picture is empty."""
 
-    def cost(self, faces: list[float], rivals: list[float], weight: torch.Tensor = WEIGHT) -> float:
-        return float(rank(torch.tensor(rivals), torch.tensor(faces), weight))
+    CELLS = (torch.tensor([0, 0, 0, 0]), torch.tensor([0, 1, 2, 3]))
+    FACE = torch.tensor([4, 4, 7, 7])
+    EMPTY = torch.tensor([[False] * 4, [True] * 4])
+
+    WEIGHT = torch.ones(8)
+
+    def ranked(self, score: torch.Tensor, empty: torch.Tensor, weight: torch.Tensor, worst: int) -> torch.Tensor:
+        return rank(highest(score, empty, worst), best(score, self.CELLS, self.FACE, 8), weight)
+
+    def cost(self, faces: list[float], places: list[float], worst: int = 2, weight: torch.Tensor = WEIGHT) -> float:
+        return float(self.ranked(torch.tensor([faces, places]).float(), self.EMPTY, weight, worst))
 
     def test_it_is_the_share_of_pairs_in_the_wrong_order(self) -> None:
-        assert self.cost([90.0, 90.0], [50.0, 50.0]) == pytest.approx(0)
-        assert self.cost([90.0, 10.0], [50.0, 50.0]) == pytest.approx(0.5)
-        assert self.cost([20.0, 10.0], [50.0, 50.0]) == pytest.approx(1)
-        assert self.cost([20.0, 20.0], [50.0, 10.0, 10.0, 10.0]) == pytest.approx(0.25)
+        assert self.cost([90, 0, 0, 90], [50, 50, 50, 50]) == pytest.approx(0)
+        assert self.cost([90, 0, 0, 10], [50, 50, 50, 50]) == pytest.approx(0.5)
+        assert self.cost([20, 0, 0, 10], [50, 50, 50, 50]) == pytest.approx(1)
+
+    def test_only_the_highest_empty_places_count(self) -> None:
+        assert self.cost([20, 0, 0, 20], [50, 10, 10, 10]) == pytest.approx(0.5)
+        assert self.cost([20, 0, 0, 20], [50, 10, 10, 10], worst=4) == pytest.approx(0.25)
 
     def test_a_face_counts_by_its_weight(self) -> None:
-        weight = torch.tensor([1.0, 3.0])
-        assert self.cost([90.0, 10.0], [50.0, 50.0], weight) == pytest.approx(0.75)
-        assert self.cost([10.0, 90.0], [50.0, 50.0], weight) == pytest.approx(0.25)
+        weight = self.WEIGHT.clone()
+        weight[7] = 3
+        assert self.cost([90, 0, 0, 10], [50, 50, 50, 50], weight=weight) == pytest.approx(0.75)
+        assert self.cost([10, 0, 0, 90], [50, 50, 50, 50], weight=weight) == pytest.approx(0.25)
 
-    def test_a_face_without_a_cell_counts_for_nothing(self) -> None:
-        assert self.cost([-torch.inf, 90.0], [50.0]) == pytest.approx(0)
+    def test_a_step_down_it_lifts_the_faces_and_lowers_the_places(self) -> None:
+        score = torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 0.5, -9.0, -9.0]], requires_grad=True)
+        self.ranked(score, self.EMPTY, self.WEIGHT, 2).backward()  # type: ignore[no-untyped-call]
+        assert score.grad is not None
+        assert score.grad.sign().tolist() == [[-1, 0, 0, -1], [1, 1, 0, 0]]
 
-    def test_a_step_down_it_lifts_the_faces_and_lowers_the_rivals(self) -> None:
-        faces, rivals = torch.tensor([1.0, 1.0], requires_grad=True), torch.tensor([1.0, 0.5], requires_grad=True)
-        rank(rivals, faces, self.WEIGHT).backward()  # type: ignore[no-untyped-call]
-        assert faces.grad is not None
-        assert rivals.grad is not None
-        assert faces.grad.sign().tolist() == [-1, -1]
-        assert rivals.grad.sign().tolist() == [1, 1]
-
-    def test_without_a_rival_or_a_face_it_costs_nothing(self) -> None:
-        assert self.cost([3.0, 4.0], []) == 0
-        assert float(rank(torch.tensor([5.0, 6.0]), torch.zeros(0), torch.zeros(0))) == 0
-
-    def test_rivals_are_the_highest_of_some_cells(self) -> None:
-        score = torch.tensor([[9.0, 1.0, 5.0], [3.0, 4.0, 8.0]])
-        some = torch.tensor([[False, True, True], [True, True, False]])
-        assert highest(score, some, 2).tolist() == [5, 4]
-        assert highest(score, some, 9).tolist() == [5, 4, 3, 1]
-        assert len(highest(score, some & False, 2)) == 0
+    def test_without_an_empty_place_or_a_face_it_costs_nothing(self) -> None:
+        assert float(self.ranked(torch.ones(2, 4), self.EMPTY & False, self.WEIGHT, 2)) == 0
+        assert float(rank(torch.tensor([5.0, 6.0]), torch.full((3,), -torch.inf), torch.ones(3))) == 0
 
 
 class TestLoss:
@@ -227,7 +229,7 @@ class TestLoss:
         raw = torch.zeros(1, len(CELLS), 16)
         raw[..., :2] = -8
         _, cell, _ = assign(raw, decode(raw, CELLS)[0], CELLS, self.FACES, self.OWNER)
-        raw[0, covered(CELLS, REGION, torch.tensor([0]), 1)[0], :2] = 9
+        raw[0, covered(CELLS, REGION)[0], :2] = 9
         raw[0, cell, :2] = 2
         raw[0, 0, :2] = 3  # in the picture's corner
         raw.requires_grad_()
@@ -247,7 +249,7 @@ class TestLoss:
         _, cell, _ = assign(raw, decode(raw, CELLS)[0], CELLS, self.FACES, self.OWNER)
         raw[0, cell, :2] = 2
         if score is not None:
-            seen = covered(CELLS, REGION, torch.tensor([0]), 1)[0].nonzero()[:cells, 0]
+            seen = covered(CELLS, REGION)[0].nonzero()[:cells, 0]
             raw[0, seen, :2] = score
         regions = NOTHING if score is None else (REGION, torch.tensor([0]), torch.tensor([True]))
         cost = float(loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, self.POINTS, *regions)["doubt"])
@@ -295,7 +297,7 @@ class TestLoss:
     def test_what_teachers_tell_of_doubtful_faces_is_not_learnt(self) -> None:
         raw = answers(1)
         told = raw[..., :2].clone()
-        told[covered(CELLS, REGION, torch.tensor([0]), 1)] += 5
+        told[covered(CELLS, REGION)] += 5
         rest = (self.FACES, self.OWNER, self.COVERED, self.POINTS, REGION, torch.tensor([0]))
         parts = [loss(raw, CELLS, *rest, torch.tensor([doubtful]), told=told) for doubtful in (True, False)]
         assert float(parts[0]["taught"]) == pytest.approx(0, abs=1e-4)
