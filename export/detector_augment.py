@@ -1,4 +1,4 @@
-"""From scenes to windows for training: scale jitter, crop, drawn masks, heads turned away, mosaic."""
+"""From scenes to windows for training: scale jitter, crop, drawn masks, heads turned away, mosaic, whole pictures."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,12 @@ import numpy.typing as npt
 from export.detector_data import DOUBTFUL, FACE, IGNORE, UNCOVERED, Scene
 from export.detector_paint import Image, draw_mask, turn_away
 from export.engines import Array
+from export.evaluate_detector import at_long_side
 
 SMALLEST = 6.0  # faces under this many pixels in the crop are ignored: half a cell of the finest map
 DRAWN = 0.3  # share of the bare faces that get a mask
 TURNED = 0.15  # ... and that become the back of a head
-UNDER = 0.25  # share of the masks drawn that hang under the nose
+UNDER = 0.35  # share of the masks drawn that hang under the nose
 STRETCH = 0.06  # standard deviation of the log by which pictures get wider, and as much lower
 # A face of which less is left by the crop is doubtful, as people seldom label what a picture cuts off; one that still
 # takes more than this share of the window is ignored, or faces that fill the frame would be doubted with it.
@@ -68,8 +69,8 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
             reach = np.maximum(0, size / scale - (goal[2:] - goal[:2])) / 2
             focus = np.clip(focus, (goal[:2] + goal[2:]) / 2 - reach, (goal[:2] + goal[2:]) / 2 + reach)
     else:
-        # Small windows show every size; half of the larger ones are there for the faces that fill them.
-        filling = size > 320 and rng.random() < 0.5
+        # Small windows show every size; most of the larger ones are there for the faces that fill them.
+        filling = size > 320 and rng.random() < 0.7
         sides = (boxes[faces, 2:] - boxes[faces, :2]).max(1)
         one = int(sides.argmax() if filling else rng.integers(len(faces)))
         box, side = boxes[faces[one]], max(1.0, float(sides[one]))
@@ -108,6 +109,23 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
             points.astype(np.float32),
         )
     )
+
+
+def whole(scene: Scene, size: int, rng: np.random.Generator) -> Sample:
+    """A picture as the runtime shows it: its long side that of a (size, size) window, or half of the time a little
+    less; either way round, anywhere in the window."""
+    image, scale = at_long_side(scene.image(), round(size * min(1.0, rng.uniform(0.85, 1.15))))
+    height, width = image.shape[:2]
+    boxes, landmarks = scene.boxes * scale, scene.landmarks * scale
+    if rng.random() < 0.5:
+        image = image[:, ::-1]
+        boxes = np.c_[width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]]
+        landmarks = np.dstack([width - landmarks[..., 0], landmarks[..., 1]])[:, MIRRORED]
+    x, y = int(rng.integers(0, size - width + 1)), int(rng.integers(0, size - height + 1))
+    canvas, shift = np.zeros((size, size, 3), np.uint8), np.array([x, y], np.float32)
+    canvas[y : y + height, x : x + width] = image
+    boxes, landmarks = boxes + np.tile(shift, 2), landmarks + shift
+    return clip(Sample(canvas, boxes.astype(np.float32), scene.kinds, landmarks.astype(np.float32)))
 
 
 def clip(sample: Sample) -> Sample:

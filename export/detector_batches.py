@@ -7,27 +7,31 @@ import cv2
 import numpy as np
 from torch.utils.data import IterableDataset
 
-from export.detector_augment import MIRRORED, Sample, mosaic, place
+from export.detector_augment import MIRRORED, Sample, mosaic, place, whole
 from export.detector_data import DOUBTFUL, FACE, UNCOVERED, Scene
 from export.detector_paint import lay, wear
 from export.engines import Array, iou
 
-MOSAICS = 0.35  # share of the windows that are mosaics
-HARD = 0.15  # share of the others that show a place where an earlier net erred
-PASTED = 0.3  # share of the windows with up to three such places that hold no face pasted in
-FACES_PASTED = 0.25  # ... and with up to three faces: masked, uncovered and doubtful ones as often
+# Share of the windows of 320 px, and of larger ones, that are whole pictures labelled by hand, as the runtime shows
+# them ('Fixing the train-test resolution discrepancy', 1906.06423): parts show faces larger, and less around them.
+WHOLE, WHOLE_LARGE = 0.5, 0.4
+MOSAICS = 0.35  # share of the others that are mosaics
+HARD = 0.15  # share of the rest that show a place where an earlier net erred
+PASTED = 0.3  # share of all but whole pictures with up to three such places that hold no face pasted in
+FACES_PASTED = 0.25  # ... and with up to three faces: masked, badly masked, bare and doubtful ones as often
 KINDS_PASTED = (FACE, UNCOVERED, DOUBTFUL)
 
 
 @dataclass(frozen=True, slots=True)
 class Spot:
     """A place of a scene to be pasted elsewhere. box: float32 (4,) xyxy pixels. kind: of the face there; None: none is.
-    landmarks: (5, 2) pixels, NaN where unknown."""
+    landmarks: (5, 2) pixels, NaN where unknown. badly: it wears a mask, and nose or mouth show."""
 
     scene: Scene
     box: Array
     kind: int | None = None
     landmarks: Array = field(default_factory=lambda: np.full((5, 2), np.nan, np.float32))
+    badly: bool = False
 
 
 def spots(scene: Scene) -> tuple[list[Spot], list[Spot]]:
@@ -39,7 +43,8 @@ def spots(scene: Scene) -> tuple[list[Spot], list[Spot]]:
         alone = (iou(scene.boxes, scene.boxes) > 0).sum(1) == 1
         large = (scene.boxes[:, 2:] - scene.boxes[:, :2]).max(1) >= 16
         for i in np.flatnonzero(alone & large & np.isin(scene.kinds, KINDS_PASTED)):
-            faces.append(Spot(scene, scene.boxes[i], int(scene.kinds[i]), scene.landmarks[i]))
+            badly = bool(scene.kinds[i] == UNCOVERED and not scene.bare[i])
+            faces.append(Spot(scene, scene.boxes[i], int(scene.kinds[i]), scene.landmarks[i], badly))
     return empty, faces
 
 
@@ -79,17 +84,20 @@ class Batches(IterableDataset[list[Sample]]):
     """An endless iterable of batches for `torch.utils.data.DataLoader` (batch_size=None).
 
     sets: (weight, scenes) pairs. batch: windows of 320 px; of larger ones as many as have the same area.
-    mosaics: share of the windows that are mosaics.
+    mosaics: share of the windows that are mosaics, but for whole pictures.
     """
 
     def __init__(self, sets: list[tuple[float, list[Scene]]], batch: int, seed: int, mosaics: float = MOSAICS) -> None:
         self.sets, self.batch, self.seed, self.mosaics = sets, batch, seed, mosaics
         self.weights = np.array([w for w, _ in sets]) / sum(w for w, _ in sets)
         self.hard = [(scene, goal) for _, scenes in sets for scene in scenes for goal in scene.hard]
+        self.by_hand = [scene for _, scenes in sets for scene in scenes if scene.by_hand]
         found = [spots(scene) for _, scenes in sets for scene in scenes]
         self.empty, faces = ([spot for part in parts for spot in part] for parts in zip(*found, strict=True))
-        kinds = ([spot for spot in faces if spot.kind == kind] for kind in KINDS_PASTED)
-        self.faces = [some for some in kinds if some]
+        groups: dict[tuple[int | None, bool], list[Spot]] = {}
+        for spot in faces:
+            groups.setdefault((spot.kind, spot.badly), []).append(spot)
+        self.faces = list(groups.values())
 
     def __iter__(self) -> Iterator[list[Sample]]:
         rng = np.random.default_rng(self.seed)
@@ -104,6 +112,11 @@ class Batches(IterableDataset[list[Sample]]):
         return scenes[rng.integers(len(scenes))]
 
     def sample(self, size: int, rng: np.random.Generator) -> Sample:
+        if self.by_hand and rng.random() < (WHOLE if size == 320 else WHOLE_LARGE):
+            made = whole(self.by_hand[rng.integers(len(self.by_hand))], size, rng)
+            if rng.random() < 0.5:
+                made.image = wear(made.image, rng)
+            return made
         if rng.random() < self.mosaics:
             made = mosaic([self.scene(rng) for _ in range(4)], size, rng)
         elif self.hard and rng.random() < HARD:

@@ -20,9 +20,9 @@ BOX_WEIGHT, LANDMARK_WEIGHT, RANK_WEIGHT, DOUBT_WEIGHT, TAUGHT_WEIGHT = 4.0, 4.0
 # nose or mouth count for more, which lowers what is doubtful among the others, and all others have to score less by
 # some log-odds to cost the same ('Long-tail learning via logit adjustment', 2007.07314).
 UNCOVERED_WEIGHT = 3.0
-COVERED_RELIEF = 0.6
+COVERED_RELIEF = 0.9
 RANK_WIDTH = 0.5  # log-odds over which a pair's order turns
-WORST = 2  # places a picture that faces shall score above; several may be of one doubtful face
+WORST = 1  # places a picture that faces shall score above; several may be of one doubtful face
 
 
 def grid(size: tuple[int, int], device: torch.device) -> Tensor:

@@ -11,7 +11,7 @@ from edge_app.models import models_dir
 from export import classifier, classifier_plots, evaluate_classifier, evaluate_detector
 from export.classifier_data import Faces
 from export.detector_augment import DRAWN, TURNED, UNDER
-from export.detector_batches import FACES_PASTED, PASTED
+from export.detector_batches import FACES_PASTED, PASTED, WHOLE, WHOLE_LARGE
 from export.detector_net import OUTPUTS
 from export.engines import open_engine
 from export.manifest import save_manifest, step, write_manifest
@@ -69,11 +69,13 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
                 "scenes/train.json (kaggle-853, ilc-2021, modelarts-hard): 1,723 images, boxed by hand",
                 "auto_bare.json: 663 photos and auto_street.json: 392 street frames, boxed by machine",
                 "photos/train: 4,367 photos in which YuNet is sure of a face; landmarks everywhere come from YuNet",
-                f"of bare faces with landmarks {100 * DRAWN:g} % get a drawn mask, {100 * UNDER:g} % of those below "
-                f"the nose, {100 * TURNED:g} % become backs of heads",
+                f"whole pictures labelled by hand in {100 * WHOLE:g} % of the windows of 320 px and "
+                f"{100 * WHOLE_LARGE:g} % of larger ones",
+                f"in other windows, of bare faces with landmarks {100 * DRAWN:g} % get a drawn mask, "
+                f"{100 * UNDER:g} % of those below the nose, {100 * TURNED:g} % become backs of heads",
                 "hard.csv: faces that no label marks, ignored (of train.json: to score below labelled ones); places "
                 f"where an earlier net erred, shown more often and (where no face is) pasted into {100 * PASTED:g} % "
-                "of the windows",
+                "of those windows",
                 "faces of pictures labelled by hand, those that people left out too, pasted into "
                 f"{100 * FACES_PASTED:g} % of them",
             ],

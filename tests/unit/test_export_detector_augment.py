@@ -10,7 +10,7 @@ if reason := missing("torch"):
     leave(reason)
 
 from export import detector_augment
-from export.detector_augment import Sample, clip, mosaic, place
+from export.detector_augment import Sample, clip, mosaic, place, whole
 from export.detector_data import DOUBTFUL, FACE, IGNORE, UNCOVERED
 from export.detector_paint import draw_mask, turn_away, wear
 
@@ -89,6 +89,41 @@ class TestPlace:
         assert 5 < sum(len(s.boxes) == 0 for s in samples) < 25
         assert np.array_equal(one.image(), before)
         assert len(one.boxes) == 1
+
+
+class TestWhole:
+    """A red face in a picture of 480 x 360 pixels."""
+
+    POINTS = np.array([(0.3, 0.35), (0.7, 0.35), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)])  # eyes, nose, mouth
+
+    @pytest.mark.parametrize("size", [320, 640])
+    def test_the_picture_is_all_there_at_the_size_of_the_window_or_a_little_less(self, size: int) -> None:
+        sides = []
+        for seed in range(40):
+            sample = whole(red_scene(), size, np.random.default_rng(seed))
+            assert (sample.image.shape, sample.image.dtype) == ((size, size, 3), np.uint8)
+            rows, columns = np.nonzero(sample.image.any(2))
+            wide, high = np.ptp(columns) + 1, np.ptp(rows) + 1
+            assert high / wide == pytest.approx(360 / 480, abs=0.01)
+            sides.append(wide / size)
+        assert 0.84 < min(sides) < 0.9
+        assert 0.3 < np.mean(np.array(sides) == 1) < 0.7
+
+    def test_the_box_and_the_points_land_on_the_face_whichever_way_round(self) -> None:
+        turned = set()
+        for seed in range(40):
+            sample = whole(red_scene((20, 120, 80, 180)), 320, np.random.default_rng(seed))
+            (x0, y0, x1, y1), points = sample.boxes[0], sample.landmarks[0]
+            rows, columns = np.nonzero(is_red(sample.image))
+            assert columns.min() == pytest.approx(x0, abs=1.5)
+            assert columns.max() + 1 == pytest.approx(x1, abs=1.5)
+            assert rows.min() == pytest.approx(y0, abs=1.5)
+            assert rows.max() + 1 == pytest.approx(y1, abs=1.5)
+            assert (sample.boxes.dtype, sample.landmarks.dtype) == (np.float32, np.float32)
+            assert (points - [x0, y0]) / [x1 - x0, y1 - y0] == pytest.approx(self.POINTS, abs=0.01)
+            left = np.flatnonzero(sample.image.any((0, 2)))[0]
+            turned.add(bool(x0 - left > 160))
+        assert turned == {True, False}
 
 
 def test_what_is_above_a_face_is_combed_over_it_down_to_the_chin_or_to_a_nape() -> None:

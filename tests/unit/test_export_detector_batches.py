@@ -74,21 +74,25 @@ class TestPaste:
         kinds = [UNCOVERED, UNCOVERED, UNCOVERED, UNCOVERED, DOUBTFUL, IGNORE]  # in each other, tiny, good, good, what?
         scene.boxes = np.vstack([scene.boxes, np.array(sides, np.float32)])
         scene.kinds = np.r_[FACE, kinds]
-        scene.landmarks = np.full((7, 5, 2), np.nan, np.float32)
+        scene.landmarks, scene.bare = np.full((7, 5, 2), np.nan, np.float32), np.zeros(7, bool)
         empty, faces = spots(scene)
         assert [s.box.tolist() for s in empty] == [[10, 10, 30, 30]]  # a face is marked at the other
         assert faces == []  # a machine's labels
         scene.by_hand = True
         _, faces = spots(scene)
-        assert [(s.box.tolist(), s.kind) for s in faces] == [
-            (self.PLACE.tolist(), FACE),
-            ([300, 200, 340, 240], UNCOVERED),
-            ([400, 0, 440, 40], DOUBTFUL),
+        assert [(s.box.tolist(), s.kind, s.badly) for s in faces] == [
+            (self.PLACE.tolist(), FACE, False),
+            ([300, 200, 340, 240], UNCOVERED, True),
+            ([400, 0, 440, 40], DOUBTFUL, False),
         ]
+        scene.bare[4] = True
+        assert [s.badly for s in spots(scene)[1]] == [False, False, False]
 
     def test_batches_paste_both(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(detector_batches, "FACES_PASTED", 0.5)
         monkeypatch.setattr(detector_batches, "HARD", 0.0)
+        monkeypatch.setattr(detector_batches, "WHOLE", 0.0)
+        monkeypatch.setattr(detector_batches, "WHOLE_LARGE", 0.0)
         hand, empty = red_scene(), red_scene()
         hand.by_hand, hand.kinds[:] = True, UNCOVERED
         empty.boxes, empty.kinds, empty.bare = empty.boxes[:0], empty.kinds[:0], empty.bare[:0]
@@ -100,14 +104,35 @@ class TestPaste:
         assert 0.3 < np.mean([len(s.boxes) > 0 for s in samples]) < 0.6  # met as a pasted face or not at all
         assert {int(kind) for s in samples for kind in s.kinds} == {UNCOVERED}
 
-    def test_rare_kinds_of_faces_are_pasted_as_often(self) -> None:
-        masked, bare, empty = red_scene(), red_scene(), red_scene()
-        masked.by_hand = bare.by_hand = True
-        bare.kinds[:], empty.kinds[:] = UNCOVERED, IGNORE
-        stream = iter(Batches([(1.0, [empty]), (1e-9, [masked] * 9 + [bare])], 32, seed=0, mosaics=0.0))
-        kinds = np.concatenate([sample.kinds for _ in range(8) for sample in next(stream)])
+    def test_rare_kinds_of_faces_are_pasted_as_often(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(detector_batches, "WHOLE", 0.0)
+        monkeypatch.setattr(detector_batches, "WHOLE_LARGE", 0.0)
+        masked, bare, badly, empty = (red_scene() for _ in range(4))
+        masked.by_hand = bare.by_hand = badly.by_hand = bare.bare[0] = True
+        bare.kinds[:], badly.kinds[:], empty.kinds[:] = UNCOVERED, UNCOVERED, IGNORE
+        batches = Batches([(1.0, [empty]), (1e-9, [masked] * 9 + [bare] * 3 + [badly])], 32, seed=0, mosaics=0.0)
+        assert sorted(len(group) for group in batches.faces) == [1, 3, 9]
+        stream = iter(batches)
+        kinds = np.concatenate([sample.kinds for _ in range(12) for sample in next(stream)])
         assert (kinds == FACE).sum() > 20
-        assert 0.6 < (kinds == FACE).sum() / (kinds == UNCOVERED).sum() < 1.6
+        assert 0.3 < (kinds == FACE).sum() / (kinds == UNCOVERED).sum() < 0.8  # bare ones, and badly masked ones
+
+
+def test_many_windows_are_whole_pictures_of_those_labelled_by_hand() -> None:
+    def wholes(by_hand: bool) -> float:
+        scene = red_scene()
+        scene.by_hand, scene.kinds[:] = by_hand, IGNORE  # which alone would be shown in parts, and pasted nowhere
+        stream = iter(Batches([(1.0, [scene])], 16, seed=0, mosaics=0.0))
+        samples = [sample for _ in range(12) for sample in next(stream)]
+        whole = 0
+        for sample in samples:
+            rows, columns = np.nonzero(sample.image.any(2))
+            wide, high = np.ptp(columns) + 1, np.ptp(rows) + 1
+            whole += wide >= 0.84 * len(sample.image) and abs(high / wide - 0.75) < 0.02
+        return whole / len(samples)
+
+    assert wholes(False) < 0.1
+    assert 0.35 < wholes(True) < 0.65
 
 
 def test_batches_hold_about_the_same_number_of_pixels() -> None:

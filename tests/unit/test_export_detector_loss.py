@@ -13,6 +13,8 @@ import torch
 from export.detector_loss import (
     COVERED_RELIEF,
     DOUBT_WEIGHT,
+    RANK_WEIGHT,
+    RANK_WIDTH,
     UNCOVERED_WEIGHT,
     assign,
     best,
@@ -261,10 +263,11 @@ class TestLoss:
         raw[..., 2:4] = (torch.tensor([55.0, 62.0]) - CELLS[:, :2]) / CELLS[:, 2:]
         raw[..., 4:6] = (torch.tensor([50.0, 56.0]) / CELLS[:, 2:]).log()
         raw[0, 1::2, :2] = 8
-        for shift, costs in ((0, False), (30, True)):  # the second lies half on the face, half beside it
+        level = RANK_WEIGHT / (1 + np.exp(COVERED_RELIEF / RANK_WIDTH))  # of a face that scores as an empty place does
+        for shift, cost in ((0, 0), (30, level)):  # the second lies half on the face, half beside it
             raw[0, 1::2, 2] += shift / CELLS[1::2, 2]
             parts = loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, self.POINTS, *NOTHING)
-            assert float(parts["rank"]) > 1 if costs else float(parts["rank"]) < 0.01
+            assert float(parts["rank"]) == pytest.approx(cost, abs=0.01)
 
     def test_missing_an_uncovered_face_costs_more_and_its_box_does_not(self) -> None:
         raw = torch.zeros(1, len(CELLS), 16)
