@@ -57,7 +57,7 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
             kinds[i] = UNCOVERED if under else FACE
     landmarks, boxes, kinds = landmarks[kept], boxes[kept], kinds[kept]
     faces = np.flatnonzero(kinds > IGNORE)
-    whole = size / max(height, width)
+    fitting = size / max(height, width)  # the scale that shows all of it
     focus = np.array([width, height]) * rng.uniform(0.3, 0.7, 2)
     if goal is not None or len(faces) == 0 or rng.random() < 0.5:
         side = np.exp(rng.uniform(np.log(0.7 * size), np.log(max(size, 720))))
@@ -77,7 +77,7 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
         low, high = (0.45, 0.95) if filling else (8 / size, 0.9)
         target = size * np.exp(rng.uniform(np.log(low), np.log(high)))
         # Never so small that most of the window is empty; mosaics bring the smallest faces.
-        scale = float(np.clip(target / side, 0.7 * whole, 10.0 if filling else 3.0))
+        scale = float(np.clip(target / side, 0.7 * fitting, 10.0 if filling else 3.0))
         focus = (box[:2] + box[2:]) / 2 + rng.uniform(-0.4, 0.4, 2) * size / scale * (1 - min(0.95, target / size))
     angle = rng.normal(0, 15) if rng.random() < 0.35 else 0.0
     flip = rng.random() < 0.5
