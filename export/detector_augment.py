@@ -124,8 +124,7 @@ def whole(scene: Scene, size: int, rng: np.random.Generator) -> Sample:
     x, y = int(rng.integers(0, size - width + 1)), int(rng.integers(0, size - height + 1))
     canvas, shift = np.zeros((size, size, 3), np.uint8), np.array([x, y], np.float32)
     canvas[y : y + height, x : x + width] = image
-    boxes, landmarks = boxes + np.tile(shift, 2), landmarks + shift
-    return clip(Sample(canvas, boxes.astype(np.float32), scene.kinds, landmarks.astype(np.float32)))
+    return clip(Sample(canvas, boxes + np.tile(shift, 2), scene.kinds, landmarks + shift))
 
 
 def clip(sample: Sample) -> Sample:

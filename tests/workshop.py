@@ -53,6 +53,12 @@ def png(image: Pixels) -> Pixels:
     return np.asarray(cv2.imencode(".png", image)[1], np.uint8).ravel()
 
 
+def extent(image: Pixels) -> tuple[int, int]:
+    """Width and height of what is not black."""
+    rows, columns = np.nonzero(image.any(2))
+    return int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1
+
+
 def red_scene(box: tuple[int, int, int, int] = (200, 120, 260, 180)) -> "Scene":
     """A `red_square` whose box is a masked face with landmarks."""
     from export.detector_data import FACE, Scene

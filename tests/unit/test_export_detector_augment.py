@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.workshop import is_red, leave, missing, red_scene, red_square
+from tests.workshop import extent, is_red, leave, missing, red_scene, red_square
 
 if reason := missing("torch"):
     leave(reason)
@@ -102,8 +102,7 @@ class TestWhole:
         for seed in range(40):
             sample = whole(red_scene(), size, np.random.default_rng(seed))
             assert (sample.image.shape, sample.image.dtype) == ((size, size, 3), np.uint8)
-            rows, columns = np.nonzero(sample.image.any(2))
-            wide, high = np.ptp(columns) + 1, np.ptp(rows) + 1
+            wide, high = extent(sample.image)
             assert high / wide == pytest.approx(360 / 480, abs=0.01)
             sides.append(wide / size)
         assert 0.84 < min(sides) < 0.9

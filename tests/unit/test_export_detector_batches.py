@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.workshop import is_red, leave, missing, red_scene
+from tests.workshop import extent, is_red, leave, missing, red_scene
 
 if reason := missing("torch"):
     leave(reason)
@@ -88,11 +88,16 @@ class TestPaste:
         scene.bare[4] = True
         assert [s.badly for s in spots(scene)[1]] == [False, False, False]
 
+    @pytest.fixture
+    def no_whole_pictures(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing is pasted into those."""
+        monkeypatch.setattr(detector_batches, "WHOLE", 0.0)
+        monkeypatch.setattr(detector_batches, "WHOLE_LARGE", 0.0)
+
+    @pytest.mark.usefixtures("no_whole_pictures")
     def test_batches_paste_both(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(detector_batches, "FACES_PASTED", 0.5)
         monkeypatch.setattr(detector_batches, "HARD", 0.0)
-        monkeypatch.setattr(detector_batches, "WHOLE", 0.0)
-        monkeypatch.setattr(detector_batches, "WHOLE_LARGE", 0.0)
         hand, empty = red_scene(), red_scene()
         hand.by_hand, hand.kinds[:] = True, UNCOVERED
         empty.boxes, empty.kinds, empty.bare = empty.boxes[:0], empty.kinds[:0], empty.bare[:0]
@@ -104,9 +109,8 @@ class TestPaste:
         assert 0.3 < np.mean([len(s.boxes) > 0 for s in samples]) < 0.6  # met as a pasted face or not at all
         assert {int(kind) for s in samples for kind in s.kinds} == {UNCOVERED}
 
-    def test_rare_kinds_of_faces_are_pasted_as_often(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(detector_batches, "WHOLE", 0.0)
-        monkeypatch.setattr(detector_batches, "WHOLE_LARGE", 0.0)
+    @pytest.mark.usefixtures("no_whole_pictures")
+    def test_rare_kinds_of_faces_are_pasted_as_often(self) -> None:
         masked, bare, badly, empty = (red_scene() for _ in range(4))
         masked.by_hand = bare.by_hand = badly.by_hand = bare.bare[0] = True
         bare.kinds[:], badly.kinds[:], empty.kinds[:] = UNCOVERED, UNCOVERED, IGNORE
@@ -126,8 +130,7 @@ def test_many_windows_are_whole_pictures_of_those_labelled_by_hand() -> None:
         samples = [sample for _ in range(12) for sample in next(stream)]
         whole = 0
         for sample in samples:
-            rows, columns = np.nonzero(sample.image.any(2))
-            wide, high = np.ptp(columns) + 1, np.ptp(rows) + 1
+            wide, high = extent(sample.image)
             whole += wide >= 0.84 * len(sample.image) and abs(high / wide - 0.75) < 0.02
         return whole / len(samples)
 
