@@ -87,12 +87,12 @@ def assign(raw: Tensor, boxes: Tensor, cells: Tensor, faces: Tensor, owner: Tens
     cost = -score.clamp(min=1e-6).log() - 3 * iou.clamp(min=1e-6).log() + 1e3 * ~(inside & near) + 1e6 * ~candidate
     k = iou.topk(min(MOST_CELLS, n), 1).values.sum(1).int().clamp(min=1)  # (M,)
     lowest, index = cost.topk(min(MOST_CELLS, n), 1, largest=False)  # (M, 10), ascending
-    chosen = (torch.arange(index.shape[1]) < k[:, None]) & (lowest < 1e6)
+    chosen = (torch.arange(index.shape[1], device=k.device) < k[:, None]) & (lowest < 1e6)
     face, slot = chosen.nonzero(as_tuple=True)
     cell, price = index[face, slot], lowest[face, slot]
     # A cell that several faces want goes to the one it costs least.
     key = owner[face] * n + cell
-    cheapest = torch.full((int(raw.shape[0]) * n,), torch.inf).scatter_reduce(0, key, price, "amin")
+    cheapest = cost.new_full((int(raw.shape[0]) * n,), torch.inf).scatter_reduce(0, key, price, "amin")
     won = price <= cheapest[key]
     # Faces that it costs exactly the same: the first has it.
     first = torch.full_like(cheapest, torch.inf).scatter_reduce(0, key[won], face[won].float(), "amin")
@@ -139,7 +139,7 @@ def covered(cells: Tensor, boxes: Tensor) -> Tensor:
 
 def by_picture(hit: Tensor, owner: Tensor, pictures: int) -> Tensor:
     """bool (pictures, N): where any row of `hit`, bool (M, N), of that picture is true; owner: (M,) picture index."""
-    return torch.zeros(pictures, hit.shape[1]).index_put_((owner,), hit.float(), accumulate=True) > 0
+    return hit.new_zeros(pictures, hit.shape[1], dtype=torch.float32).index_put_((owner,), hit.float(), True) > 0
 
 
 def finds(boxes: Tensor, faces: Tensor, owner: Tensor) -> Tensor:
@@ -170,10 +170,10 @@ def loss(
     boxes, points = decode(raw, cells)
     b, cell, face = assign(raw.detach(), boxes.detach(), cells, faces, owner)
     count = max(1, len(b))
-    positive = torch.zeros(raw.shape[:2])
+    positive = raw.new_zeros(raw.shape[:2])
     positive[b, cell] = 1.0
     weight = 1 + (UNCOVERED_WEIGHT - 1) * uncovered.float()  # of a face
-    quality, weights, relief = torch.zeros(raw.shape[:2]), torch.ones(raw.shape[:2]), torch.zeros(raw.shape[:2])
+    quality, weights, relief = (torch.full_like(positive, start) for start in (0.0, 1.0, 0.0))
     weights[b, cell], relief[b, cell] = weight[face], COVERED_RELIEF * ~uncovered[face]
     scores = raw[..., :2] + relief[..., None]
     if len(b):

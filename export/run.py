@@ -86,8 +86,9 @@ class Run:
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.longest)
         self.optimizer.step()
         follow(self.average, self.net, min(self.recipe.average, (1 + self.step) / (20 + self.step)))
-        self.step, self.since, self.loss = self.step + 1, self.since + 1, float(total.detach())
-        for name, value in {**{k: float(v.detach()) for k, v in parts.items()}, **seen}.items():
+        self.loss, *values = torch.stack([total, *parts.values()]).tolist()  # at once: each time a GPU is waited for
+        self.step, self.since = self.step + 1, self.since + 1
+        for name, value in {**dict(zip(parts, values, strict=True)), **seen}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         if time.monotonic() - self.saved > CHECKPOINT_S:
             self.save()

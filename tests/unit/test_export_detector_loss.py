@@ -306,6 +306,13 @@ class TestLoss:
         assert float(parts[0]["taught"]) == pytest.approx(0, abs=1e-4)
         assert float(parts[1]["taught"]) > 1
 
+    def test_it_is_computed_where_the_answers_are(self) -> None:
+        raw = answers(2)
+        given = (self.FACES, self.OWNER, self.COVERED, self.POINTS, REGION, torch.tensor([1]), torch.tensor([True]))
+        here = loss(raw, CELLS, *given, told=raw[..., :2] + 1)
+        with torch.device("meta"):  # a tensor that is made anywhere else holds nothing
+            assert loss(raw, CELLS, *given, told=raw[..., :2] + 1) == here
+
     def test_unknown_landmarks_cost_nothing_and_spoil_nothing(self) -> None:
         raw = answers(1).requires_grad_()
         found = loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, self.POINTS * torch.nan, *NOTHING)
