@@ -3,26 +3,31 @@
 python -m export train-detector --minutes 90 --out runs/detector
 """
 
+import dataclasses
+import functools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from edge_app.errors import UsageError, first_line
 from export.detector_augment import Sample
 from export.detector_batches import MOSAICS, Batches
 from export.detector_data import DOUBTFUL, IGNORE, UNCOVERED, Scene, load_sets
 from export.detector_loss import grid, loss
 from export.detector_mining import hard_file, mark, read
-from export.detector_net import INPUT_SCALE, STRIDES, FaceNet, by_cell, reshape
+from export.detector_net import FINEST, INPUT_SCALE, STRIDES, FaceNet, by_cell, reshape, width_of
 from export.detector_teachers import Teachers, without_norms
 from export.from_onnx import adopt, layers, origin
 from export.run import Recipe, Run
+from export.to_onnx import export_detector
 from export.training import load_checkpoint, seed_everything, shared_data
 
 BATCH = 32  # windows of 320 px; fewer of larger ones
@@ -56,11 +61,16 @@ def collate(samples: list[Sample]) -> dict[str, Tensor]:
 
 
 def load_batches(
-    sets: list[tuple[float, list[Scene]]], seed: int, mosaics: float = MOSAICS
-) -> Iterator[dict[str, Tensor]]:
-    """Endless batches, made ahead in one more process."""
-    source = Batches(sets, BATCH, seed, mosaics)
-    return iter(DataLoader(source, None, num_workers=1, collate_fn=collate, prefetch_factor=4))
+    sets: list[tuple[float, list[Scene]]], seed: int, batch: int, mosaics: float = MOSAICS, workers: int = 1,
+    pin: bool = False,
+) -> Iterator[dict[str, Tensor]]:  # fmt: skip
+    """Endless batches, made ahead in `workers` more processes; pin: where a GPU reads them fastest."""
+    return iter(
+        DataLoader(
+            Batches(sets, batch, seed, mosaics), None, num_workers=workers, collate_fn=collate, prefetch_factor=4,
+            pin_memory=pin, multiprocessing_context="fork",  # they share the decoded pictures
+        )
+    )  # fmt: skip
 
 
 def training_scenes(cache: Path) -> list[tuple[float, list[Scene]]]:
@@ -69,22 +79,25 @@ def training_scenes(cache: Path) -> list[tuple[float, list[Scene]]]:
     return load_sets(data, data.parent / "peers" / "face_detection_yunet_2023mar.onnx", cache)
 
 
-def alike(file: Path) -> FaceNet:
-    """A network not trained yet, with heads as wide as those of a released ONNX file."""
-    widths = tuple(weight.shape[1] for weight, _ in layers(file)[-5::2])  # heads come last: tower, answers, tower, ...
-    return FaceNet(widths if len(widths) == len(STRIDES) else ())
+def alike(file: Path, times: int | None = None) -> FaceNet:
+    """A network not trained yet, with heads as wide as those of an ONNX file of a detector, and the rest too, unless
+    `times` says how wide it is."""
+    weights = [weight for weight, _ in layers(file)]
+    widths = tuple(weight.shape[1] for weight in weights[-5::2])  # heads come last: tower, answers, tower, ...
+    times = times or (max(1, len(weights[0]) // FINEST) if weights else 1)
+    return FaceNet(widths if len(widths) == len(STRIDES) else (), times)
 
 
-def released(file: Path, sets: list[tuple[float, list[Scene]]], seed: int) -> FaceNet:
+def released(file: Path, sets: list[tuple[float, list[Scene]]], seed: int, times: int = 1) -> FaceNet:
     """The network of a released ONNX file, its heads brought to the widths that the network has now.
 
     Raises:
         UsageError: not a detector's file, or its other layers have other shapes.
     """
-    before, now = alike(file), FaceNet()
+    before, now = alike(file, times), FaceNet(times=times)
     windows = islice(Batches(sets, BATCH, seed), 8)
     adopt(before, file, (collate(samples)["images"].float() for samples in windows), INPUT_SCALE)
-    now.load_state_dict(reshape(before.state_dict()))
+    now.load_state_dict(reshape(before.state_dict(), times))
     return now
 
 
@@ -95,54 +108,86 @@ def open_teacher(file: Path) -> FaceNet:
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return, unused-ignore]
 
 
+def recipe(batch: int) -> Recipe:
+    """`RECIPE` for steps of `batch` windows: the rate grows with the square root ('On the SDEs and Scaling Rules for
+    Adaptive Gradient Algorithms', 2205.10287)."""
+    return dataclasses.replace(RECIPE, rate=RECIPE.rate * (batch / BATCH) ** 0.5)
+
+
+def open_device(name: str) -> torch.device:
+    """Raises UsageError where torch cannot compute on it."""
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch built without it raises the latter
+        raise UsageError(f"--device {name}: {first_line(error)}; expected cpu, or cuda beside a GPU") from None
+
+
 def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True,
     sets: list[tuple[float, list[Scene]]] | None = None, restart: bool = False, start: Path | None = None,
-    teachers: Sequence[Path] = (),
+    teachers: Sequence[Path] = (), device: str = "cpu", workers: int = 1, batch: int | None = None, times: int = 1,
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
     Args:
         out: folder for checkpoint, data cache and learning curve.
-        threads: CPU threads of the training step; one more process prepares batches.
+        threads: CPU threads of the training step.
         resume: go on from a checkpoint in `out`; otherwise start anew.
         sets: weights and training scenes; None: all sets of the shared data.
         restart: begin the schedule again at the checkpoint's averaged net, with `Recipe.restart` of the peak rate.
         start: ONNX file of an earlier detector to begin at, as with `restart`; None: from scratch.
-        teachers: ONNX files of earlier detectors to learn from beside the labels, see `Teachers`.
+        teachers: ONNX files of detectors to learn from beside the labels, see `Teachers`.
+        device: where to train, as torch names it. workers: processes that prepare batches.
+        batch: windows of 320 px in a step; None: `BATCH`.
+        times: width of the net, see `FaceNet`; a resumed run keeps the one it began with. A wider net is a teacher:
+            teacher.onnx is written to `out` too.
 
     Raises:
-        UsageError: `start` or one of `teachers` is not a detector's file.
+        UsageError: `start` or one of `teachers` is not a detector's file, or there is no such device.
     """
     torch.set_num_threads(threads)
+    cv2.setNumThreads(1)  # of each process that prepares batches; one forked beside OpenCV's threads may hang
     # First what may be refused.
+    place, batch = open_device(device), batch or BATCH
     begun, taught_by = origin(start) if start else None, [origin(file) for file in teachers]
-    tell = Teachers([open_teacher(file) for file in teachers]) if teachers else None
+    tell = Teachers([open_teacher(file).to(place) for file in teachers]) if teachers else None
     if sets is None:
         sets = training_scenes(out / "scenes.npz")
         mark([scene for _, scenes in sets for scene in scenes], read(hard_file()))
+    for scene in (scene for _, scenes in sets for scene in scenes):
+        scene.image()  # here, or each process would decode it again
     seed_everything(seed)
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
-    net = released(start, sets, seed) if start and not state else FaceNet()
-    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+    times = width_of(state["net"]) if state else times
+    net = released(start, sets, seed, times) if start and not state else FaceNet(times=times)
+    net = net.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+    where = [f"{device}, {batch} windows of 320 px a step"]
     if state:
-        begun, taught_by = state.get("start"), list(dict.fromkeys([*state.get("teachers", []), *taught_by]))
-    facts = {"start": begun, "teachers": taught_by, "seed": seed}
-    run = Run(out, net, RECIPE, minutes, state, restart, facts, trained=start is not None)
-    batches, plain = load_batches(sets, seed * 1000 + run.step), False
+        begun = state.get("start")
+        taught_by, where = (
+            list(dict.fromkeys([*state.get(k, []), *v])) for k, v in (("teachers", taught_by), ("where", where))
+        )
+    facts = {"start": begun, "teachers": taught_by, "seed": seed, "device": device, "batch": batch, "where": where}
+    torch.backends.cudnn.benchmark = True  # of three window sizes, each many times
+    run = Run(out, net, recipe(batch), minutes, state, restart, facts, trained=start is not None)
+    load = functools.partial(load_batches, sets, batch=batch, workers=workers, pin=place.type == "cuda")
+    batches, plain = load(seed * 1000 + run.step), False
     forward: Callable[[Tensor], list[Tensor]] = net
-    if minutes - run.budget.spent / 60 >= COMPILE_MINUTES and shutil.which("g++"):
+    if place.type == "cpu" and minutes - run.budget.spent / 60 >= COMPILE_MINUTES and shutil.which("g++"):
         forward = torch.compile(net, dynamic=False)
     for fraction in run:
         if not plain and fraction > 1 - PLAIN:
-            batches, plain = load_batches(sets, seed * 1000 + run.step + 1, mosaics=0.0), True
-        batch = next(batches)
-        images = batch.pop("images")
+            batches, plain = load(seed * 1000 + run.step + 1, mosaics=0.0), True
+        given = {name: part.to(place, non_blocking=True) for name, part in next(batches).items()}
+        images = given.pop("images")
         # bfloat16 convolutions train 2.7 times faster than float32 on CPUs that have them; the loss stays float32.
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(place.type, torch.bfloat16):
             maps = forward(images)
             if tell:
-                batch["told"] = tell(images, run.step)
+                given["told"] = tell(images, run.step)
         raw = by_cell(maps)  # (B, N, 16)
-        run.learn(loss(raw, grid((images.shape[2], images.shape[3]), raw.device), **batch))
+        run.learn(loss(raw, grid((images.shape[2], images.shape[3]), raw.device), **given))
+    if times > 1:
+        described = f"a detector {times} times as wide, trained for {run.budget.spent / 60:.0f} minutes on {device}"
+        export_detector(run.path, out / "teacher.onnx", described)
     return run.path

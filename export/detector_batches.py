@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 
 from export.detector_augment import MIRRORED, Sample, mosaic, place, whole
 from export.detector_data import DOUBTFUL, FACE, UNCOVERED, Scene
@@ -100,7 +100,8 @@ class Batches(IterableDataset[list[Sample]]):
         self.faces = list(groups.values())
 
     def __iter__(self) -> Iterator[list[Sample]]:
-        rng = np.random.default_rng(self.seed)
+        worker = get_worker_info()
+        rng = np.random.default_rng([self.seed, worker.id] if worker else self.seed)  # each process makes its own
         while True:
             # Mostly 320, the size boards use; the larger ones show faces of up to 608 pixels, and whole pictures as the
             # runtime sees them at 640.

@@ -16,6 +16,7 @@ INPUT_SCALE = 1 / 128  # pixels 0..255 become 0..2
 # Channels between a head's features and its 16 answers. 24 at stride 8 take 4 % less of the whole time than 32, which
 # pays for twice as many at stride 32, where one small map has all faces that fill the frame.
 TOWERS = (24, 32, 64)
+FINEST = 16  # channels at full detail
 OUTPUTS = [f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in STRIDES]
 
 
@@ -49,24 +50,25 @@ class FaceNet(nn.Module):
 
     Channels of a map: 0 cls logit, 1 obj logit, 2:6 dx, dy, log w, log h in strides, 6:16 five landmarks in strides
     from the cell's corner (right eye, left eye, nose tip, right and left mouth corner, as OpenCV orders them).
-    towers: channels of each head; none: `TOWERS`.
+    towers: channels of each head; none: `TOWERS`. times: as many channels everywhere, for a net that only teaches.
     """
 
-    def __init__(self, towers: tuple[int, ...] = ()) -> None:
+    def __init__(self, towers: tuple[int, ...] = (), times: int = 1) -> None:
         super().__init__()
-        towers = towers or TOWERS
+        towers = towers or tuple(times * width for width in TOWERS)
         # Widths are multiples of 16, the block that CPU convolution kernels work in; 16 channels at full detail and
         # 32 at stride 8 are what YuNet's time leaves room for (a 48-wide stride 8 costs a third more).
-        self.stem = nn.Sequential(conv(3, 16, 2), conv(16, 16, 2))  # stride 4
-        self.c8 = nn.Sequential(conv(16, 32, 2), conv(32, 32))
-        self.c16 = nn.Sequential(conv(32, 64, 2), conv(64, 64))
+        thin, mid, full = times * FINEST, times * 32, times * 64
+        self.stem = nn.Sequential(conv(3, thin, 2), conv(thin, thin, 2))  # stride 4
+        self.c8 = nn.Sequential(conv(thin, mid, 2), conv(mid, mid))
+        self.c16 = nn.Sequential(conv(mid, full, 2), conv(full, full))
         # Dilation, here and in the last head, widens the view to faces that fill the frame (431 pixels), for the price
         # of plain layers on the smallest map.
-        self.c32 = nn.Sequential(conv(64, 64, 2), conv(64, 64, dilation=2), conv(64, 64))
-        self.top16 = conv(64, 64, kernel=1)
-        self.top8 = conv(64, 32, kernel=1)
+        self.c32 = nn.Sequential(conv(full, full, 2), conv(full, full, dilation=2), conv(full, full))
+        self.top16 = conv(full, full, kernel=1)
+        self.top8 = conv(full, mid, kernel=1)
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
-        self.heads = nn.ModuleList([Head(32, towers[0]), Head(64, towers[1]), Head(64, towers[2], dilation=2)])
+        self.heads = nn.ModuleList([Head(mid, towers[0]), Head(full, towers[1]), Head(full, towers[2], dilation=2)])
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return self.answers(x * INPUT_SCALE)
@@ -79,6 +81,17 @@ class FaceNet(nn.Module):
         p16 = p16 + self.up(self.top16(p32))
         p8 = p8 + self.up(self.top8(p16))
         return [head(p) for head, p in zip(self.heads, (p8, p16, p32), strict=True)]
+
+
+def like(weights: dict[str, Tensor]) -> FaceNet:
+    """An untrained network with the widths of given weights."""
+    towers = tuple(len(weights[f"heads.{i}.out.weight"][0]) for i in range(len(STRIDES)))
+    return FaceNet(towers, width_of(weights))
+
+
+def width_of(weights: dict[str, Tensor]) -> int:
+    """How many times as wide as usual the network of given weights is."""
+    return len(weights["stem.0.0.weight"]) // FINEST
 
 
 def by_cell(maps: list[Tensor]) -> Tensor:
@@ -111,14 +124,15 @@ class YuNetContract(nn.Module):
         return tuple(part for head in out.values() for part in head)
 
 
-def reshape(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a `FaceNet` with heads of any widths, for heads of `TOWERS` channels. Of more channels those stay that
+def reshape(weights: dict[str, Tensor], times: int = 1) -> dict[str, Tensor]:
+    """Weights of a `FaceNet` with heads of any widths, for heads of the usual ones. Of more channels those stay that
     the answers weigh most, the two scores counting four times ('Pruning Filters for Efficient ConvNets', 1608.08710);
     missing ones begin as in a new net."""
     out = dict(weights)
-    new = FaceNet().state_dict()
-    for i, width in enumerate(TOWERS):
+    new = FaceNet(times=times).state_dict()
+    for i in range(len(STRIDES)):
         tower, answers = f"heads.{i}.tower.", f"heads.{i}.out.weight"
+        width = new[answers].shape[1]
         weight = weights[answers][:, :, 0, 0].abs()
         weight = (weight.sum(0) + 3 * weight[:2].sum(0)) * weights[tower + "1.weight"].abs()
         keep = weight.argsort(descending=True)[:width].sort().values

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from edge_app.errors import UsageError, first_line
 from edge_app.models import MANIFEST, Model
 
+RELEASED = " of version "  # stands in what `origin` says of a released file
+
 
 def origin(file: Path) -> str:
     """What an ONNX file is: what it says of itself, else its version in the manifest beside it, else its name.
@@ -21,7 +23,7 @@ def origin(file: Path) -> str:
     if said := read(file).doc_string:
         return said
     known = (file.parent / MANIFEST).is_file()
-    return f"{file.name} of version {Model(file.parent).manifest.version}" if known else file.name
+    return f"{file.name}{RELEASED}{Model(file.parent).manifest.version}" if known else file.name
 
 
 def read(file: Path) -> onnx.ModelProto:

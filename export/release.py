@@ -8,12 +8,13 @@ import numpy as np
 
 from edge_app import faces as pixels
 from edge_app.models import models_dir
-from export import classifier, classifier_plots, evaluate_classifier, evaluate_detector
+from export import classifier, classifier_plots, detector, evaluate_classifier, evaluate_detector
 from export.classifier_data import Faces
 from export.detector_augment import DRAWN, TURNED, UNDER
 from export.detector_batches import FACES_PASTED, PASTED, WHOLE, WHOLE_LARGE
 from export.detector_net import OUTPUTS
 from export.engines import open_engine
+from export.from_onnx import RELEASED
 from export.manifest import save_manifest, step, write_manifest
 from export.quantize import calibration_crops, quantize
 from export.to_onnx import export_classifier, export_detector
@@ -21,6 +22,7 @@ from export.training import Curve, load_checkpoint, shared_data
 
 CAUTION = "Web images of mixed or no licence, used for training and evaluation only; none is in this project."
 SIZES = (320, 640)  # detector input sizes that are measured
+USUAL = {"device": "cpu", "batch": detector.BATCH}  # options of training that its command names where they differ
 
 
 def release_detector(run: Path, folder: Path | None = None, version: str = "1") -> dict[str, Any]:
@@ -80,9 +82,10 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
                 f"{100 * FACES_PASTED:g} % of them",
             ],
             "caution": CAUTION,
-            "command": _command("train-detector", own, own, state),
+            "command": _command("train-detector", own, "runs/wide/teacher.onnx", state),
             **({"weights at the start": start} if start else {}),
             **({"learnt from": teachers} if teachers else {}),
+            **({"where": state["where"]} if state.get("where") else {}),
             **({"weights": f"mean of those at {parts} (`python -m export average`)"} if parts else {}),
             "steps": state.get("step"),
             "minutes": round(state.get("spent", 0) / 60, 1),
@@ -97,12 +100,13 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
 
 
 def _command(train: str, start: str, teacher: str, state: dict[str, Any]) -> str:
-    """What trains such a model; start, teacher: the files to give, where it had any."""
+    """What trains such a model; start: its released file, to begin at or learn from; teacher: another to learn from."""
     return " ".join(
         [
             f"python -m export {train} --minutes {state.get('spent', 0) / 60:.0f} --seed {state.get('seed', 0)}",
+            *(f"--{name} {state[name]}" for name, usual in USUAL.items() if state.get(name, usual) != usual),
             *([f"--start {start}"] if state.get("start") else []),
-            *(f"--teacher {teacher}" for _ in state.get("teachers", [])),
+            *(f"--teacher {start if RELEASED in said else teacher}" for said in state.get("teachers", [])),
         ]
     )
 

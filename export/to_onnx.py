@@ -4,27 +4,36 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import torch
 from torch import nn
 
-from export.detector_net import OUTPUTS, FaceNet, YuNetContract
+from export.detector_net import OUTPUTS, YuNetContract, like
 from export.manifest import OPSET
 from export.training import load_checkpoint
 
 TOLERANCE = 1e-3  # largest difference of an output between torch and onnxruntime, both in float32
 
 
-def export_detector(checkpoint: Path, onnx_file: Path) -> float:
-    """Write the averaged detector of a checkpoint; free height and width. Gives the largest difference to torch."""
+def export_detector(checkpoint: Path, onnx_file: Path, described: str = "") -> float:
+    """Write the averaged detector of a checkpoint; free height and width. Gives the largest difference to torch.
+
+    described: what the file says of itself.
+    """
     state = load_checkpoint(checkpoint)
     if state is None:
         raise FileNotFoundError(f"{checkpoint}: no checkpoint; train first with `python -m export train-detector`")
-    net = FaceNet()
+    net = like(state["average"])
     net.load_state_dict(state["average"])
     axes = {"input": {2: "height", 3: "width"}, **{name: {1: f"cells_{name}"} for name in OUTPUTS}}
     sample = torch.rand(1, 3, 320, 256) * 255
-    return _export(YuNetContract(net).eval(), sample, onnx_file, OUTPUTS, axes)
+    worst = _export(YuNetContract(net).eval(), sample, onnx_file, OUTPUTS, axes)
+    if described:
+        model = onnx.load(onnx_file)
+        model.doc_string = described
+        onnx.save(model, onnx_file)
+    return worst
 
 
 def export_classifier(net: nn.Module, onnx_file: Path, size: int) -> float:

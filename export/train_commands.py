@@ -11,7 +11,7 @@ from export.commands import Folder, Which, need_data, show
 
 Minutes = Annotated[float, typer.Option(help="Training time, minutes, all resumed runs together.")]
 Seed = Annotated[int, typer.Option(help="Seed of weights, sampling and augmentation.")]
-Threads = Annotated[int, typer.Option(help="CPU threads of the training step; one more process prepares batches.")]
+Threads = Annotated[int, typer.Option(help="CPU threads of the training step; more processes prepare batches.")]
 Resume = Annotated[bool, typer.Option(help="Go on from the checkpoint in --out, if there is one.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Begin the learning-rate schedule again at the checkpoint.")]
 Start = Annotated[
@@ -93,14 +93,25 @@ def train_detector(
     restart: Restart = False,
     start: Start = None,
     teacher: Annotated[
-        list[Path] | None, typer.Option(metavar="ONNX", help="Earlier model.onnx to learn from; may be repeated.")
+        list[Path] | None, typer.Option(metavar="ONNX", help="Detector to learn from; may be repeated.")
     ] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, or cuda beside a GPU.")] = "cpu",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that prepare batches; a GPU needs many.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Windows of 320 px in a step; fewer of larger ones.")] = 32,
+    times: Annotated[
+        int, typer.Option(min=1, help="Width of the net; a wider one gives teacher.onnx, for --teacher.")
+    ] = 1,
 ) -> None:
     """Train the face detector on the shared data, from scratch or from an earlier one."""
     from export.detector import train
 
     need_data("scenes/train.json")
-    print(train(out, minutes, seed, threads, resume, restart=restart, start=start, teachers=teacher or []))
+    print(
+        train(
+            out, minutes, seed, threads, resume, restart=restart, start=start, teachers=teacher or [], device=device,
+            workers=workers, batch=batch, times=times,
+        )
+    )  # fmt: skip
 
 
 def average(

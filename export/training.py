@@ -85,7 +85,7 @@ def average_checkpoints(paths: list[Path]) -> dict[str, Any]:
     return last_state | {
         "average": mean,
         "averaged": [f"{s['spent'] / 60:.0f} minutes of seed {s.get('seed', 0)}" for s in states],
-        "teachers": list(dict.fromkeys(teacher for s in states for teacher in s.get("teachers", []))),
+        **{k: list(dict.fromkeys(one for s in states for one in s.get(k, []))) for k in ("teachers", "where")},
     }
 
 

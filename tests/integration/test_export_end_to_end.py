@@ -142,7 +142,10 @@ def test_a_detector_trains_resumes_and_is_released(
 
     measured = release.release_detector(run, folder, version="0")
     assert [m["faces"] for m in measured.values()] == [8, 8]
-    assert Model(folder).manifest.training["steps"] == second["step"]
+    training = Model(folder).manifest.training
+    assert training["steps"] == second["step"]
+    assert training["where"] == ["cpu, 4 windows of 320 px a step"]
+    assert "--batch 4" in training["command"]
     assert (folder / "plots" / "recall.png").is_file()
     assert "# face_detector 0" in (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     image = cv2.imread(str(world / "data" / "scenes" / "images" / "val0.jpg"))
@@ -152,9 +155,12 @@ def test_a_detector_trains_resumes_and_is_released(
 
     monkeypatch.setattr(detector_net, "TOWERS", (32, 32, 48))  # the network's heads have changed since
     file = folder / "model.onnx"
-    again = detector.train(tmp_path / "again", 0.02, 1, 1, sets=sets, start=file, teachers=[file])
+    detector.train(tmp_path / "wide", 0.02, 1, 1, sets=sets, times=2)
+    teachers = [file, tmp_path / "wide" / "teacher.onnx"]
+    again = detector.train(tmp_path / "again", 0.02, 1, 1, sets=sets, start=file, teachers=teachers)
     third = load_checkpoint(again) or {}
-    assert (third["start"], third["teachers"]) == ("model.onnx of version 0", ["model.onnx of version 0"])
+    known = ["model.onnx of version 0", "a detector 2 times as wide, trained for 0 minutes on cpu"]
+    assert (third["start"], third["teachers"]) == (known[0], known)
     assert float(Curve(tmp_path / "again" / "curve.csv").rows()[-1]["taught"]) >= 0
     assert third["net"]["heads.2.tower.1.num_batches_tracked"] == third["step"] > 0
     assert [third["net"][f"heads.{i}.out.weight"].shape[1] for i in range(3)] == [32, 32, 48]

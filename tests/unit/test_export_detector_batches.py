@@ -1,5 +1,6 @@
 """The detector's training batches, and what is pasted into their windows, against painted pixels."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ if reason := missing("torch"):
 import torch
 
 from export import detector_batches
-from export.detector import collate
+from export.detector import BATCH, RECIPE, collate, load_batches, recipe
 from export.detector_augment import Sample
 from export.detector_batches import Batches, Spot, paste, spots
 from export.detector_data import DOUBTFUL, FACE, IGNORE, UNCOVERED
@@ -178,3 +179,16 @@ def test_collate_keeps_faces_with_their_pictures() -> None:
     assert batch["ignored"].tolist() == [[0, 0, 8, 8], [0, 0, 5, 5]]
     assert batch["ignored_owner"].tolist() == [0, 1]
     assert batch["doubtful"].tolist() == [False, True]
+
+
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
+def test_each_process_makes_batches_of_its_own() -> None:
+    cv2.setNumThreads(1)
+    batches = load_batches([(1.0, [red_scene()])], seed=0, batch=2, workers=2)
+    means = [float(next(batches)["images"].float().mean()) for _ in range(6)]
+    assert len(set(means)) == 6
+
+
+def test_the_rate_grows_with_the_square_root_of_the_batch() -> None:
+    assert recipe(BATCH) == RECIPE
+    assert recipe(4 * BATCH).rate == pytest.approx(2 * RECIPE.rate)

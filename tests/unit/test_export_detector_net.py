@@ -12,16 +12,29 @@ if reason := missing("torch", "onnx"):
 import torch
 
 from export import detector_net
-from export.detector_net import INPUT_SCALE, OUTPUTS, FaceNet, YuNetContract, reshape
+from export.detector_net import INPUT_SCALE, OUTPUTS, FaceNet, YuNetContract, like, reshape, width_of
 from export.from_onnx import adopt
 from export.to_onnx import export_detector
 from export.training import save_checkpoint
 
 
 class TestNet:
-    def test_maps(self) -> None:
-        maps = FaceNet()(torch.zeros(2, 3, 64, 96))
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_maps(self, times: int) -> None:
+        maps = FaceNet(times=times)(torch.zeros(2, 3, 64, 96))
         assert [tuple(m.shape) for m in maps] == [(2, 16, 8, 12), (2, 16, 4, 6), (2, 16, 2, 3)]
+
+    def test_every_layer_of_a_wide_net_is_as_many_times_as_wide(self) -> None:
+        usual, wide = FaceNet().state_dict(), FaceNet(times=3).state_dict()
+        kernels = [name for name, weight in usual.items() if weight.ndim == 4 and ".out." not in name]
+        assert len(kernels) == 14
+        assert all(len(wide[name]) == 3 * len(usual[name]) for name in kernels)
+
+    @pytest.mark.parametrize(("towers", "times"), [((), 1), ((48, 64, 32), 1), ((), 2)])
+    def test_weights_tell_the_widths_of_their_net(self, towers: tuple[int, ...], times: int) -> None:
+        weights = FaceNet(towers, times).state_dict()
+        assert {k: v.shape for k, v in like(weights).state_dict().items()} == {k: v.shape for k, v in weights.items()}
+        assert width_of(weights) == times
 
     def test_the_contract_gives_opencvs_twelve_outputs(self) -> None:
         net = FaceNet().eval()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.workshop import leave, missing, train_norms
+from tests.workshop import leave, missing, red_scene, train_norms
 
 if reason := missing("torch"):
     leave(reason)
@@ -22,9 +22,9 @@ from export.to_onnx import export_detector
 IMAGES = torch.randint(0, 256, (2, 3, 64, 96), generator=torch.Generator().manual_seed(0)).float()
 
 
-def net(seed: int) -> FaceNet:
+def net(seed: int, times: int = 1) -> FaceNet:
     torch.manual_seed(seed)
-    made = FaceNet()
+    made = FaceNet(times=times)
     train_norms(made)
     for weight in made.heads.parameters():
         torch.nn.init.normal_(weight, std=0.5)
@@ -69,8 +69,9 @@ def test_more_teachers_than_windows_take_turns_too() -> None:
         torch.testing.assert_close(tell(IMAGES[:1], turn), plain[turn], atol=1e-3, rtol=1e-3)
 
 
-def test_a_released_file_teaches_as_the_net_that_it_was_made_from(tmp_path: Path) -> None:
-    teacher = net(3)
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_released_file_teaches_as_the_net_that_it_was_made_from(tmp_path: Path, times: int) -> None:
+    teacher = net(3, times)
     torch.save({"average": teacher.state_dict()}, tmp_path / "checkpoint.pt")
     export_detector(tmp_path / "checkpoint.pt", tmp_path / "model.onnx")
     tell = Teachers([open_teacher(tmp_path / "model.onnx")])
@@ -84,4 +85,12 @@ def test_what_is_no_detector_is_refused_before_anything_is_read(tmp_path: Path) 
     (tmp_path / "notes.txt").write_text("no network")
     with pytest.raises(UsageError, match=r"notes\.txt: not an ONNX file"):
         train(tmp_path / "out", 0.01, teachers=[tmp_path / "notes.txt"])
+    with pytest.raises(UsageError, match=r"--device abacus: .*; expected cpu, or cuda beside a GPU"):
+        train(tmp_path / "out", 0.01, device="abacus")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_wider_net_does_not_begin_at_a_narrow_one(tmp_path: Path) -> None:
+    file = models_dir() / "face_detector" / "model.onnx"
+    with pytest.raises(UsageError, match=r"model\.onnx: a network of another shape; .* of FaceNet"):
+        train(tmp_path, 0.01, sets=[(1.0, [red_scene()])], start=file, times=2)

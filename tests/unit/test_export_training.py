@@ -75,19 +75,19 @@ class TestCosineRate:
 
 
 def test_averaging_keeps_the_last_run_and_means_the_weights(tmp_path: Path) -> None:
-    for number, minutes, teachers in ((1, 10, ["a", "b"]), (3, 25, ["c", "a"])):
+    for number, minutes, teachers, where in ((1, 10, ["a", "b"], ["cuda"]), (3, 25, ["c", "a"], ["cuda", "cpu"])):
         net = torch.nn.BatchNorm1d(2)
         with torch.no_grad():
             net.weight.fill_(number)
             net.running_mean.fill_(10 * number)
             net.num_batches_tracked.fill_(number)
         state = {"average": net.state_dict(), "spent": minutes * 60, "step": number, "seed": number - 1}
-        state["teachers"] = teachers
+        state |= {"teachers": teachers, "where": where}
         save_checkpoint(tmp_path / f"{number}.pt", state)
     mean = average_checkpoints([tmp_path / "1.pt", tmp_path / "3.pt"])
     assert (mean["step"], mean["spent"]) == (3, 1500)
     assert mean["averaged"] == ["10 minutes of seed 0", "25 minutes of seed 2"]
-    assert mean["teachers"] == ["a", "b", "c"]
+    assert (mean["teachers"], mean["where"]) == (["a", "b", "c"], ["cuda", "cpu"])
     assert mean["average"]["weight"].tolist() == [2, 2]
     assert mean["average"]["running_mean"].tolist() == [20, 20]
     assert int(mean["average"]["num_batches_tracked"]) == 3
