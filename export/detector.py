@@ -28,7 +28,7 @@ from export.detector_teachers import Teachers, without_norms
 from export.from_onnx import adopt, layers, origin
 from export.run import Recipe, Run
 from export.to_onnx import export_detector
-from export.training import load_checkpoint, seed_everything, shared_data
+from export.training import load_checkpoint, once, seed_everything, shared_data
 
 BATCH = 32  # windows of 320 px; fewer of larger ones
 # A batch-normalised net this small takes so high a rate; no other was tried. The averaged weights are those of about
@@ -65,6 +65,7 @@ def load_batches(
     pin: bool = False,
 ) -> Iterator[dict[str, Tensor]]:  # fmt: skip
     """Endless batches, made ahead in `workers` more processes; pin: where a GPU reads them fastest."""
+    cv2.setNumThreads(1)  # a process forked beside OpenCV's threads may wait for them for ever
     return iter(
         DataLoader(
             Batches(sets, batch, seed, mosaics), None, num_workers=workers, collate_fn=collate, prefetch_factor=4,
@@ -146,7 +147,6 @@ def train(
         UsageError: `start` or one of `teachers` is not a detector's file, or there is no such device.
     """
     torch.set_num_threads(threads)
-    cv2.setNumThreads(1)  # of each process that prepares batches; one forked beside OpenCV's threads may hang
     # First what may be refused.
     place, batch = open_device(device), batch or BATCH
     begun, taught_by = origin(start) if start else None, [origin(file) for file in teachers]
@@ -164,9 +164,7 @@ def train(
     where = [f"{device}, {batch} windows of 320 px a step"]
     if state:
         begun = state.get("start")
-        taught_by, where = (
-            list(dict.fromkeys([*state.get(k, []), *v])) for k, v in (("teachers", taught_by), ("where", where))
-        )
+        taught_by, where = once(state.get("teachers", []), taught_by), once(state.get("where", []), where)
     facts = {"start": begun, "teachers": taught_by, "seed": seed, "device": device, "batch": batch, "where": where}
     torch.backends.cudnn.benchmark = True  # of three window sizes, each many times
     run = Run(out, net, recipe(batch), minutes, state, restart, facts, trained=start is not None)

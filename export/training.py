@@ -1,6 +1,7 @@
 """What every training shares: a time budget, resumable checkpoints, a learning curve, the shared data folder."""
 
 import csv
+import itertools
 import os
 import random
 import time
@@ -85,8 +86,13 @@ def average_checkpoints(paths: list[Path]) -> dict[str, Any]:
     return last_state | {
         "average": mean,
         "averaged": [f"{s['spent'] / 60:.0f} minutes of seed {s.get('seed', 0)}" for s in states],
-        **{k: list(dict.fromkeys(one for s in states for one in s.get(k, []))) for k in ("teachers", "where")},
+        **{k: once(*(s.get(k, []) for s in states)) for k in ("teachers", "where")},
     }
+
+
+def once(*lists: list[str]) -> list[str]:
+    """What is in any of the lists, each thing once, in the order of its first appearance."""
+    return list(dict.fromkeys(itertools.chain(*lists)))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """The detector's training batches, and what is pasted into their windows, against painted pixels."""
 
-import cv2
 import numpy as np
 import pytest
 
@@ -183,7 +182,6 @@ def test_collate_keeps_faces_with_their_pictures() -> None:
 
 @pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
 def test_each_process_makes_batches_of_its_own() -> None:
-    cv2.setNumThreads(1)
     batches = load_batches([(1.0, [red_scene()])], seed=0, batch=2, workers=2)
     means = [float(next(batches)["images"].float().mean()) for _ in range(6)]
     assert len(set(means)) == 6
