@@ -23,11 +23,11 @@ from export.detector_batches import MOSAICS, Batches
 from export.detector_data import DOUBTFUL, IGNORE, UNCOVERED, Scene, load_sets
 from export.detector_loss import grid, loss
 from export.detector_mining import hard_file, mark, read
-from export.detector_net import FINEST, INPUT_SCALE, STRIDES, FaceNet, by_cell, reshape, width_of
+from export.detector_net import INPUT_SCALE, FaceNet, by_cell, kernels_of, like, reshape
 from export.detector_teachers import Teachers, without_norms
-from export.from_onnx import adopt, layers, origin
+from export.from_onnx import adopt, kernels, origin
 from export.run import Recipe, Run
-from export.to_onnx import export_detector
+from export.to_onnx import describe, export_detector
 from export.training import load_checkpoint, once, seed_everything, shared_data
 
 BATCH = 32  # windows of 320 px; fewer of larger ones
@@ -80,22 +80,13 @@ def training_scenes(cache: Path) -> list[tuple[float, list[Scene]]]:
     return load_sets(data, data.parent / "peers" / "face_detection_yunet_2023mar.onnx", cache)
 
 
-def alike(file: Path, times: int | None = None) -> FaceNet:
-    """A network not trained yet, with heads as wide as those of an ONNX file of a detector, and the rest too, unless
-    `times` says how wide it is."""
-    weights = [weight for weight, _ in layers(file)]
-    widths = tuple(weight.shape[1] for weight in weights[-5::2])  # heads come last: tower, answers, tower, ...
-    times = times or (max(1, len(weights[0]) // FINEST) if weights else 1)
-    return FaceNet(widths if len(widths) == len(STRIDES) else (), times)
-
-
 def released(file: Path, sets: list[tuple[float, list[Scene]]], seed: int, times: int = 1) -> FaceNet:
     """The network of a released ONNX file, its heads brought to the widths that the network has now.
 
     Raises:
         UsageError: not a detector's file, or its other layers have other shapes.
     """
-    before, now = alike(file, times), FaceNet(times=times)
+    before, now = like(kernels(file), times), FaceNet(times=times)
     windows = islice(Batches(sets, BATCH, seed), 8)
     adopt(before, file, (collate(samples)["images"].float() for samples in windows), INPUT_SCALE)
     now.load_state_dict(reshape(before.state_dict(), times))
@@ -104,7 +95,7 @@ def released(file: Path, sets: list[tuple[float, list[Scene]]], seed: int, times
 
 def open_teacher(file: Path) -> FaceNet:
     """The network of a released ONNX file as it is there. Raises UsageError where it is no detector's."""
-    net = without_norms(alike(file))
+    net = without_norms(like(kernels(file)))
     adopt(net, file, (), INPUT_SCALE)
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return, unused-ignore]
 
@@ -154,17 +145,18 @@ def train(
     if sets is None:
         sets = training_scenes(out / "scenes.npz")
         mark([scene for _, scenes in sets for scene in scenes], read(hard_file()))
-    for scene in (scene for _, scenes in sets for scene in scenes):
-        scene.image()  # here, or each process would decode it again
+    for _, scenes in sets:
+        for scene in scenes:
+            scene.image()  # here, or each process would decode it again
     seed_everything(seed)
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
-    times = width_of(state["net"]) if state else times
-    net = released(start, sets, seed, times) if start and not state else FaceNet(times=times)
-    net = net.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     where = [f"{device}, {batch} windows of 320 px a step"]
     if state:
-        begun = state.get("start")
+        net, begun = like(kernels_of(state["net"])), state.get("start")
         taught_by, where = once(state.get("teachers", []), taught_by), once(state.get("where", []), where)
+    else:
+        net = released(start, sets, seed, times) if start else FaceNet(times=times)
+    net = net.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     facts = {"start": begun, "teachers": taught_by, "seed": seed, "device": device, "batch": batch, "where": where}
     torch.backends.cudnn.benchmark = True  # of three window sizes, each many times
     run = Run(out, net, recipe(batch), minutes, state, restart, facts, trained=start is not None)
@@ -185,7 +177,8 @@ def train(
                 given["told"] = tell(images, run.step)
         raw = by_cell(maps)  # (B, N, 16)
         run.learn(loss(raw, grid((images.shape[2], images.shape[3]), raw.device), **given))
-    if times > 1:
-        described = f"a detector {times} times as wide, trained for {run.budget.spent / 60:.0f} minutes on {device}"
-        export_detector(run.path, out / "teacher.onnx", described)
+    if net.times > 1:
+        file, spent = out / "teacher.onnx", run.budget.spent / 60
+        export_detector(run.path, file)
+        describe(file, f"a detector {net.times} times as wide, trained for {spent:.0f} minutes on {device}")
     return run.path

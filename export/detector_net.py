@@ -55,6 +55,7 @@ class FaceNet(nn.Module):
 
     def __init__(self, towers: tuple[int, ...] = (), times: int = 1) -> None:
         super().__init__()
+        self.times = times
         towers = towers or tuple(times * width for width in TOWERS)
         # Widths are multiples of 16, the block that CPU convolution kernels work in; 16 channels at full detail and
         # 32 at stride 8 are what YuNet's time leaves room for (a 48-wide stride 8 costs a third more).
@@ -83,15 +84,17 @@ class FaceNet(nn.Module):
         return [head(p) for head, p in zip(self.heads, (p8, p16, p32), strict=True)]
 
 
-def like(weights: dict[str, Tensor]) -> FaceNet:
-    """An untrained network with the widths of given weights."""
-    towers = tuple(len(weights[f"heads.{i}.out.weight"][0]) for i in range(len(STRIDES)))
-    return FaceNet(towers, width_of(weights))
+def like(kernels: list[Tensor], times: int | None = None) -> FaceNet:
+    """An untrained network with heads as wide as those of given kernels, which stand in the order in which a network
+    runs them, and the rest as wide too, unless `times` says how wide."""
+    towers = tuple(kernel.shape[1] for kernel in kernels[-5::2])  # heads come last: tower, answers, tower, ...
+    times = times or (max(1, len(kernels[0]) // FINEST) if kernels else 1)
+    return FaceNet(towers if len(towers) == len(STRIDES) else (), times)
 
 
-def width_of(weights: dict[str, Tensor]) -> int:
-    """How many times as wide as usual the network of given weights is."""
-    return len(weights["stem.0.0.weight"]) // FINEST
+def kernels_of(weights: dict[str, Tensor]) -> list[Tensor]:
+    """The kernels among the weights of a network, in the order in which it runs them."""
+    return [weight for weight in weights.values() if weight.ndim == 4]
 
 
 def by_cell(maps: list[Tensor]) -> Tensor:

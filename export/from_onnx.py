@@ -42,6 +42,11 @@ def layers(file: Path) -> list[tuple[Tensor, Tensor]]:
     return [(tensors[names[0]], tensors[names[1]]) for names in named if len(names) == 2 and {*names} <= {*tensors}]
 
 
+def kernels(file: Path) -> list[Tensor]:
+    """The weights of `layers`."""
+    return [weight for weight, _ in layers(file)]
+
+
 @torch.no_grad()
 def adopt(net: nn.Module, file: Path, inputs: Iterable[Tensor], scale: float = 1.0) -> None:
     """Give `net`, whose layers stand in the order in which it runs them, the weights of its own export.

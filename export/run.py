@@ -80,14 +80,14 @@ class Run:
         """One step down the sum of a loss's parts; the curve gets the mean of each, and of what else was `seen`."""
         for group in self.optimizer.param_groups:
             group["lr"] = cosine_rate(self.peak, self.recipe.warmup, self.budget.fraction)
-        total = torch.stack(list(parts.values())).sum()
+        costs = torch.stack(list(parts.values()))
         self.optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        costs.sum().backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.longest)
         self.optimizer.step()
         follow(self.average, self.net, min(self.recipe.average, (1 + self.step) / (20 + self.step)))
-        self.loss, *values = torch.stack([total, *parts.values()]).tolist()  # at once: each time a GPU is waited for
-        self.step, self.since = self.step + 1, self.since + 1
+        values = costs.tolist()  # at once: each time a GPU is waited for
+        self.step, self.since, self.loss = self.step + 1, self.since + 1, sum(values)
         for name, value in {**dict(zip(parts, values, strict=True)), **seen}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         if time.monotonic() - self.saved > CHECKPOINT_S:

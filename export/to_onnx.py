@@ -9,31 +9,30 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from export.detector_net import OUTPUTS, YuNetContract, like
+from export.detector_net import OUTPUTS, YuNetContract, kernels_of, like
 from export.manifest import OPSET
 from export.training import load_checkpoint
 
 TOLERANCE = 1e-3  # largest difference of an output between torch and onnxruntime, both in float32
 
 
-def export_detector(checkpoint: Path, onnx_file: Path, described: str = "") -> float:
-    """Write the averaged detector of a checkpoint; free height and width. Gives the largest difference to torch.
+def describe(file: Path, text: str) -> None:
+    """Let an ONNX file say of itself what it is, for `from_onnx.origin`."""
+    model = onnx.load(file)
+    model.doc_string = text
+    onnx.save(model, file)
 
-    described: what the file says of itself.
-    """
+
+def export_detector(checkpoint: Path, onnx_file: Path) -> float:
+    """Write the averaged detector of a checkpoint; free height and width. Gives the largest difference to torch."""
     state = load_checkpoint(checkpoint)
     if state is None:
         raise FileNotFoundError(f"{checkpoint}: no checkpoint; train first with `python -m export train-detector`")
-    net = like(state["average"])
+    net = like(kernels_of(state["average"]))
     net.load_state_dict(state["average"])
     axes = {"input": {2: "height", 3: "width"}, **{name: {1: f"cells_{name}"} for name in OUTPUTS}}
     sample = torch.rand(1, 3, 320, 256) * 255
-    worst = _export(YuNetContract(net).eval(), sample, onnx_file, OUTPUTS, axes)
-    if described:
-        model = onnx.load(onnx_file)
-        model.doc_string = described
-        onnx.save(model, onnx_file)
-    return worst
+    return _export(YuNetContract(net).eval(), sample, onnx_file, OUTPUTS, axes)
 
 
 def export_classifier(net: nn.Module, onnx_file: Path, size: int) -> float:

@@ -12,7 +12,7 @@ if reason := missing("torch", "onnx"):
 import torch
 
 from export import detector_net
-from export.detector_net import INPUT_SCALE, OUTPUTS, FaceNet, YuNetContract, like, reshape, width_of
+from export.detector_net import INPUT_SCALE, OUTPUTS, FaceNet, YuNetContract, kernels_of, like, reshape
 from export.from_onnx import adopt
 from export.to_onnx import export_detector
 from export.training import save_checkpoint
@@ -33,8 +33,9 @@ class TestNet:
     @pytest.mark.parametrize(("towers", "times"), [((), 1), ((48, 64, 32), 1), ((), 2)])
     def test_weights_tell_the_widths_of_their_net(self, towers: tuple[int, ...], times: int) -> None:
         weights = FaceNet(towers, times).state_dict()
-        assert {k: v.shape for k, v in like(weights).state_dict().items()} == {k: v.shape for k, v in weights.items()}
-        assert width_of(weights) == times
+        again = like(kernels_of(weights))
+        assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in weights.items()}
+        assert again.times == times
 
     def test_the_contract_gives_opencvs_twelve_outputs(self) -> None:
         net = FaceNet().eval()
