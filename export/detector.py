@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,10 @@ from edge_app.errors import UsageError, first_line
 from export.detector_augment import Sample
 from export.detector_batches import MOSAICS, Batches
 from export.detector_data import DOUBTFUL, IGNORE, UNCOVERED, Scene, load_sets
-from export.detector_loss import grid, loss
+from export.detector_loss import grid, loss, taught
 from export.detector_mining import hard_file, mark, read
 from export.detector_net import INPUT_SCALE, FaceNet, by_cell, kernels_of, like, reshape
-from export.detector_teachers import Teachers, without_norms
+from export.detector_teachers import Teachers, mixtures, without_norms
 from export.from_onnx import adopt, kernels, origin
 from export.run import Recipe, Run
 from export.to_onnx import describe, export_detector
@@ -118,6 +119,7 @@ def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True,
     sets: list[tuple[float, list[Scene]]] | None = None, restart: bool = False, start: Path | None = None,
     teachers: Sequence[Path] = (), device: str = "cpu", workers: int = 1, batch: int | None = None, times: int = 1,
+    mix: bool = False,
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
@@ -133,21 +135,23 @@ def train(
         batch: windows of 320 px in a step; None: `BATCH`.
         times: width of the net, see `FaceNet`; a resumed run keeps the one it began with. A wider net is a teacher:
             teacher.onnx is written to `out` too.
+        mix: learn what teachers tell of the `mixtures` of each batch too, which takes a step twice the arithmetic.
 
     Raises:
         UsageError: `start` or one of `teachers` is not a detector's file, or there is no such device.
     """
     torch.set_num_threads(threads)
     # First what may be refused.
+    if mix and not teachers:
+        raise UsageError("--mix: nobody tells of mixtures; expected --teacher ONNX with it")
     place, batch = open_device(device), batch or BATCH
     begun, taught_by = origin(start) if start else None, [origin(file) for file in teachers]
-    tell = Teachers([open_teacher(file).to(place) for file in teachers]) if teachers else None
+    tell = Teachers([open_teacher(file).to(place, torch.bfloat16) for file in teachers]) if teachers else None
     if sets is None:
         sets = training_scenes(out / "scenes.npz")
         mark([scene for _, scenes in sets for scene in scenes], read(hard_file()))
-    for _, scenes in sets:
-        for scene in scenes:
-            scene.image()  # here, or each process would decode it again
+    with ThreadPoolExecutor() as pool:  # here, or each process would decode them again
+        list(pool.map(Scene.image, (scene for _, scenes in sets for scene in scenes)))
     seed_everything(seed)
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
     where = [f"{device}, {batch} windows of 320 px a step"]
@@ -157,7 +161,10 @@ def train(
     else:
         net = released(start, sets, seed, times) if start else FaceNet(times=times)
     net = net.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
-    facts = {"start": begun, "teachers": taught_by, "seed": seed, "device": device, "batch": batch, "where": where}
+    facts = {
+        "start": begun, "teachers": taught_by, "mix": mix, "seed": seed, "device": device, "batch": batch,
+        "where": where,
+    }  # fmt: skip
     torch.backends.cudnn.benchmark = True  # of three window sizes, each many times
     run = Run(out, net, recipe(batch), minutes, state, restart, facts, trained=start is not None)
     load = functools.partial(load_batches, sets, batch=batch, workers=workers, pin=place.type == "cuda")
@@ -170,13 +177,18 @@ def train(
             batches, plain = load(seed * 1000 + run.step + 1, mosaics=0.0), True
         given = {name: part.to(place, non_blocking=True) for name, part in next(batches).items()}
         images = given.pop("images")
+        seen = torch.cat([images, mixtures(images)]) if mix else images
         # bfloat16 convolutions train 2.7 times faster than float32 on CPUs that have them; the loss stays float32.
         with torch.autocast(place.type, torch.bfloat16):
-            maps = forward(images)
-            if tell:
-                given["told"] = tell(images, run.step)
-        raw = by_cell(maps)  # (B, N, 16)
-        run.learn(loss(raw, grid((images.shape[2], images.shape[3]), raw.device), **given))
+            maps = forward(seen)
+            told = tell(seen, run.step) if tell else None
+        count, raw = len(images), by_cell(maps)  # (B, N, 16)
+        if told is not None:
+            given["told"] = told[:count]
+        parts = loss(raw[:count], grid((images.shape[2], images.shape[3]), raw.device), **given)
+        if mix and told is not None:
+            parts["mixed"] = taught(raw[count:, :, :2], told[count:])
+        run.learn(parts)
     if net.times > 1:
         file, spent = out / "teacher.onnx", run.budget.spent / 60
         export_detector(run.path, file)

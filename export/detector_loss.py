@@ -152,6 +152,15 @@ def finds(boxes: Tensor, faces: Tensor, owner: Tensor) -> Tensor:
     return by_picture(hit, owner, len(boxes))
 
 
+def taught(said: Tensor, told: Tensor, count: int | None = None) -> Tensor:
+    """What it costs that log-odds of cls and obj, (..., 2), differ from those that teachers told ('Distilling the
+    Knowledge in a Neural Network', 1503.02531); 0 where they agree. Divided by `count`, or by the number of cells in
+    which teachers see a face."""
+    sure = told.sigmoid()
+    off, least = (F.binary_cross_entropy_with_logits(x, sure, reduction="sum") for x in (said, told))
+    return TAUGHT_WEIGHT * (off - least) / (count or sure[..., 1].sum().clamp(min=1))
+
+
 def loss(
     raw: Tensor, cells: Tensor, faces: Tensor, owner: Tensor, uncovered: Tensor, landmarks: Tensor, ignored: Tensor,
     ignored_owner: Tensor, doubtful: Tensor, told: Tensor | None = None,
@@ -164,8 +173,7 @@ def loss(
             NaN where unknown.
         ignored: (K, 4) regions whose cells count neither way, ignored_owner (K,); those that are doubtful, bool (K,),
             hold a face that nobody labelled: labelled ones shall score above it.
-        told: (B, N, 2) log-odds, how teachers score every cell, to be learnt beside the labels ('Distilling the
-            Knowledge in a Neural Network', 1503.02531).
+        told: (B, N, 2) log-odds, how teachers score every cell, to be learnt beside the labels, see `taught`.
     """
     boxes, points = decode(raw, cells)
     b, cell, face = assign(raw.detach(), boxes.detach(), cells, faces, owner)
@@ -193,9 +201,7 @@ def loss(
     }
     if told is not None:
         # Teachers score doubtful faces as high as others.
-        said, told = raw[..., :2][~vague], told[~vague]
-        off, least = (F.binary_cross_entropy_with_logits(x, told.sigmoid(), reduction="sum") for x in (said, told))
-        parts["taught"] = TAUGHT_WEIGHT * (off - least) / count
+        parts["taught"] = taught(raw[..., :2][~vague], told[~vague], count)
     if len(b):
         rivals = ~aside & ~finds(boxes.detach(), faces, owner) & (positive == 0)
         # Doubtful faces score highest: were they all that is ranked, heads from behind and hands would rise unseen. And

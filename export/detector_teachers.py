@@ -6,6 +6,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from export.detector_net import FaceNet, by_cell
 
+LAID_OVER = 0.5  # of a mixture, at most this share is the picture laid over
+
 
 def without_norms(net: FaceNet) -> FaceNet:
     """The net, in place, with each batch norm folded into the convolution before it, as in a released file."""
@@ -37,5 +39,15 @@ class Teachers:
 
     @staticmethod
     def _said(net: FaceNet, images: Tensor, mirrored: bool) -> Tensor:
+        images = images.to(next(net.parameters()).dtype)  # bfloat16 holds 0..255 exactly
         maps = [m[:, :2] for m in net(images.flip(-1) if mirrored else images)]
         return by_cell([m.flip(-1) for m in maps] if mirrored else maps)
+
+
+def mixtures(images: Tensor) -> Tensor:
+    """Each picture of uint8 (B, 3, S, S) with another laid over it, seen through. Nobody has labelled those, and
+    no teacher knows them by heart: there a net learns how teachers judge, not what they remember ('Knowledge
+    distillation: A good teacher is patient and consistent', 2106.05237)."""
+    share = LAID_OVER * torch.rand(len(images), 1, 1, 1, device=images.device)
+    over = images[torch.randperm(len(images), device=images.device)]
+    return torch.lerp(images.float(), over.float(), share).round().to(images.dtype)

@@ -103,6 +103,9 @@ def train_detector(
     times: Annotated[
         int, typer.Option(min=1, help="Width of the net; a wider one gives teacher.onnx, for --teacher.")
     ] = 1,
+    mix: Annotated[
+        bool, typer.Option(help="Learn from teachers what pictures laid over each other show, too; slower.")
+    ] = False,
 ) -> None:
     """Train the face detector on the shared data, from scratch or from an earlier one."""
     from export.detector import train
@@ -111,7 +114,7 @@ def train_detector(
     print(
         train(
             out, minutes, seed, threads, resume, restart=restart, start=start, teachers=teacher or [], device=device,
-            workers=workers, batch=batch, times=times,
+            workers=workers, batch=batch, times=times, mix=mix,
         )
     )  # fmt: skip
 

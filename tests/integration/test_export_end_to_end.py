@@ -157,14 +157,16 @@ def test_a_detector_trains_resumes_and_is_released(
     file = folder / "model.onnx"
     detector.train(tmp_path / "wide", 0.02, 1, 1, sets=sets, times=2)
     teachers = [file, tmp_path / "wide" / "teacher.onnx"]
-    again = detector.train(tmp_path / "again", 0.02, 1, 1, sets=sets, start=file, teachers=teachers)
+    again = detector.train(tmp_path / "again", 0.02, 1, 1, sets=sets, start=file, teachers=teachers, mix=True)
     third = load_checkpoint(again) or {}
     known = ["model.onnx of version 0", "a detector 2 times as wide, trained for 0 minutes on cpu"]
     assert (third["start"], third["teachers"]) == (known[0], known)
-    assert float(Curve(tmp_path / "again" / "curve.csv").rows()[-1]["taught"]) >= 0
+    learnt = Curve(tmp_path / "again" / "curve.csv").rows()[-1]
+    assert min(float(learnt["taught"]), float(learnt["mixed"])) >= 0
     release.release_detector(tmp_path / "again", tmp_path / "taught", version="1")
     released_by = Model(tmp_path / "taught").manifest.training
     assert released_by["learnt from"] == known
+    assert "--mix --start" in released_by["command"]
     assert "--teacher models/face_detector/model.onnx --teacher runs/wide/teacher.onnx" in released_by["command"]
     assert third["net"]["heads.2.tower.1.num_batches_tracked"] == third["step"] > 0
     assert [third["net"][f"heads.{i}.out.weight"].shape[1] for i in range(3)] == [32, 32, 48]

@@ -15,6 +15,7 @@ from export.detector_loss import (
     DOUBT_WEIGHT,
     RANK_WEIGHT,
     RANK_WIDTH,
+    TAUGHT_WEIGHT,
     UNCOVERED_WEIGHT,
     assign,
     best,
@@ -27,6 +28,7 @@ from export.detector_loss import (
     loss,
     pair_iou,
     rank,
+    taught,
 )
 from export.engines import iou
 from export.evaluate_detector import matches
@@ -305,6 +307,16 @@ class TestLoss:
         parts = [loss(raw, CELLS, *rest, torch.tensor([doubtful]), told=told) for doubtful in (True, False)]
         assert float(parts[0]["taught"]) == pytest.approx(0, abs=1e-4)
         assert float(parts[1]["taught"]) > 1
+
+    def test_what_is_told_of_unlabelled_windows_counts_by_the_cells_with_a_face(self) -> None:
+        told = torch.full((2, 50, 2), -20.0)
+        said = told.clone()
+        told[0, :3] = 20
+        one, more = (float(taught(said, told, count)) for count in (1, 6))
+        assert one == pytest.approx(TAUGHT_WEIGHT * 3 * 2 * 20)  # three faces, two scores, 20 of log-odds each
+        assert more == pytest.approx(one / 6)
+        assert float(taught(said, told)) == pytest.approx(one / 3)
+        assert float(taught(said, said)) == 0
 
     def test_it_is_computed_where_the_answers_are(self) -> None:
         raw = answers(2)

@@ -16,7 +16,7 @@ from edge_app.errors import UsageError
 from edge_app.models import models_dir
 from export.detector import open_teacher, train
 from export.detector_net import FaceNet
-from export.detector_teachers import Teachers, without_norms
+from export.detector_teachers import LAID_OVER, Teachers, mixtures, without_norms
 from export.to_onnx import export_detector
 
 IMAGES = torch.randint(0, 256, (2, 3, 64, 96), generator=torch.Generator().manual_seed(0)).float()
@@ -69,6 +69,25 @@ def test_more_teachers_than_windows_take_turns_too() -> None:
         torch.testing.assert_close(tell(IMAGES[:1], turn), plain[turn], atol=1e-3, rtol=1e-3)
 
 
+def test_a_mixture_shows_one_picture_through_another_of_its_batch() -> None:
+    torch.manual_seed(0)
+    plain = torch.tensor([40, 90, 140, 240], dtype=torch.uint8)
+    mixed = mixtures(plain[:, None, None, None].expand(4, 3, 8, 8))
+    assert (mixed.dtype, mixed.shape) == (torch.uint8, (4, 3, 8, 8))
+    assert (mixed == mixed[:, :1, :1, :1]).all()  # one share for a whole picture
+    # What is laid over moves a picture at most `LAID_OVER` of the way to another one.
+    moved = (mixed[:, 0, 0, 0].float() - plain.float()).abs()
+    assert 0 < moved.max() <= LAID_OVER * 200
+
+
+def test_teachers_tell_in_their_own_precision() -> None:
+    teacher = without_norms(net(1))
+    exact = Teachers([teacher])(IMAGES.to(torch.uint8), 0)
+    coarse = Teachers([teacher.to(torch.bfloat16)])(IMAGES.to(torch.uint8), 0)
+    assert coarse.dtype == torch.float32
+    assert 0 < (coarse - exact).abs().max() < 0.1 * exact.abs().max()
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_released_file_teaches_as_the_net_that_it_was_made_from(tmp_path: Path, times: int) -> None:
     teacher = net(3, times)
@@ -87,6 +106,8 @@ def test_what_is_no_detector_is_refused_before_anything_is_read(tmp_path: Path) 
         train(tmp_path / "out", 0.01, teachers=[tmp_path / "notes.txt"])
     with pytest.raises(UsageError, match=r"--device abacus: .*; expected cpu, or cuda beside a GPU"):
         train(tmp_path / "out", 0.01, device="abacus")
+    with pytest.raises(UsageError, match=r"--mix: .*; expected --teacher ONNX with it"):
+        train(tmp_path / "out", 0.01, mix=True)
     assert not (tmp_path / "out").exists()
 
 
