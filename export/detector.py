@@ -24,7 +24,7 @@ from export.detector_batches import MOSAICS, Batches
 from export.detector_data import DOUBTFUL, IGNORE, UNCOVERED, Scene, load_sets
 from export.detector_loss import grid, loss, taught
 from export.detector_mining import hard_file, mark, read
-from export.detector_net import INPUT_SCALE, FaceNet, by_cell, kernels_of, like, reshape
+from export.detector_net import INPUT_SCALE, FaceNet, Net, PlainNet, by_cell, kernels_of, like
 from export.detector_teachers import Teachers, mixtures, without_norms
 from export.from_onnx import adopt, kernels, origin
 from export.run import Recipe, Run
@@ -81,20 +81,17 @@ def training_scenes(cache: Path) -> list[tuple[float, list[Scene]]]:
     return load_sets(data, data.parent / "peers" / "face_detection_yunet_2023mar.onnx", cache)
 
 
-def released(file: Path, sets: list[tuple[float, list[Scene]]], seed: int, times: int = 1) -> FaceNet:
-    """The network of a released ONNX file, its heads brought to the widths that the network has now.
-
-    Raises:
-        UsageError: not a detector's file, or its other layers have other shapes.
-    """
-    before, now = like(kernels(file), times), FaceNet(times=times)
+def released(file: Path, sets: list[tuple[float, list[Scene]]], seed: int, times: int = 1) -> Net:
+    """The network of a released ONNX file. Raises UsageError where it is no detector's, or not `times` as wide."""
+    net = like(kernels(file))
+    if times not in (1, net.times):
+        raise UsageError(f"{file}: a network of another shape; expected one of --times {times}, or none given")
     windows = islice(Batches(sets, BATCH, seed), 8)
-    adopt(before, file, (collate(samples)["images"].float() for samples in windows), INPUT_SCALE)
-    now.load_state_dict(reshape(before.state_dict(), times))
-    return now
+    adopt(net, file, (collate(samples)["images"].float() for samples in windows), INPUT_SCALE)
+    return net
 
 
-def open_teacher(file: Path) -> FaceNet:
+def open_teacher(file: Path) -> Net:
     """The network of a released ONNX file as it is there. Raises UsageError where it is no detector's."""
     net = without_norms(like(kernels(file)))
     adopt(net, file, (), INPUT_SCALE)
@@ -133,8 +130,8 @@ def train(
         teachers: ONNX files of detectors to learn from beside the labels, see `Teachers`.
         device: where to train, as torch names it. workers: processes that prepare batches.
         batch: windows of 320 px in a step; None: `BATCH`.
-        times: width of the net, see `FaceNet`; a resumed run keeps the one it began with. A wider net is a teacher:
-            teacher.onnx is written to `out` too.
+        times: 1: `FaceNet`; more: a `PlainNet` as wide, which is a teacher: teacher.onnx is written to `out` too. A
+            resumed run keeps the net it began with, and one that begins at a released file that file's.
         mix: learn what teachers tell of the `mixtures` of each batch too, which takes a step twice the arithmetic.
 
     Raises:
@@ -159,7 +156,7 @@ def train(
         net, begun = like(kernels_of(state["net"])), state.get("start")
         taught_by, where = once(state.get("teachers", []), taught_by), once(state.get("where", []), where)
     else:
-        net = released(start, sets, seed, times) if start else FaceNet(times=times)
+        net = released(start, sets, seed, times) if start else FaceNet() if times == 1 else PlainNet(times=times)
     net = net.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     facts = {
         "start": begun, "teachers": taught_by, "mix": mix, "seed": seed, "device": device, "batch": batch,

@@ -1,9 +1,7 @@
-"""The face detector network: plain 3x3 convolutions, three strides, the tensor contract of `cv2.FaceDetectorYN`.
+"""The face detector network: three strides, the tensor contract of `cv2.FaceDetectorYN`, and a plain net to teach it.
 
-Plain convolutions instead of YuNet's depthwise pairs: a depthwise layer does little arithmetic for the memory it
-moves, so on CPUs a plain net of over three times the parameters takes about the same time and learns far faster from
-scratch. Contract: 'YuNet: A Tiny Millisecond-level Face Detector', Machine Intelligence Research, 2023, and the
-decoding in OpenCV's `face_detect.cpp`.
+Contract: 'YuNet: A Tiny Millisecond-level Face Detector', Machine Intelligence Research, 2023, and the decoding in
+OpenCV's `face_detect.cpp`.
 """
 
 import copy
@@ -13,26 +11,48 @@ from torch import Tensor, nn
 
 STRIDES = (8, 16, 32)
 INPUT_SCALE = 1 / 128  # pixels 0..255 become 0..2
-# Channels between a head's features and its 16 answers. 24 at stride 8 take 4 % less of the whole time than 32, which
-# pays for twice as many at stride 32, where one small map has all faces that fill the frame.
-TOWERS = (24, 32, 64)
 FINEST = 16  # channels at full detail
+# Channels of `FaceNet` at each stride, and between the features of each head and its 16 answers.
+WIDTHS, TOWERS = (64, 128, 128), (32, 64, 64)
+PLAIN_WIDTHS, PLAIN_TOWERS = (32, 64, 64), (24, 32, 64)  # of `PlainNet`
 OUTPUTS = [f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in STRIDES]
 
 
-def conv(cin: int, cout: int, stride: int = 1, kernel: int = 3, dilation: int = 1) -> nn.Sequential:
+def conv(cin: int, cout: int, stride: int = 1, kernel: int = 3, dilation: int = 1, groups: int = 1) -> nn.Sequential:
     pad = dilation * (kernel // 2)
-    layers = [nn.Conv2d(cin, cout, kernel, stride, pad, dilation, bias=False), nn.BatchNorm2d(cout), nn.ReLU()]
-    return nn.Sequential(*layers)
+    layer = nn.Conv2d(cin, cout, kernel, stride, pad, dilation, groups, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(cout), nn.ReLU())
+
+
+def separable(cin: int, cout: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    """A depthwise and a pointwise convolution ('MobileNets', 1704.04861)."""
+    return nn.Sequential(conv(cin, cin, stride, dilation=dilation, groups=cin), conv(cin, cout, kernel=1))
+
+
+class Block(nn.Module):
+    """What comes in, and what a depthwise and a pointwise convolution add; at first nothing ('Bag of Tricks for Image
+    Classification with Convolutional Neural Networks', 1812.01187)."""
+
+    def __init__(self, channels: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.depth = conv(channels, channels, dilation=dilation, groups=channels)
+        norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(norm.weight)
+        self.point = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), norm)
+        self.act = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.act(x + self.point(self.depth(x)))
+        return out
 
 
 class Head(nn.Module):
     """One stride's answers from its features: cls 1, obj 1, bbox 4, kps 10 channels in one 1x1 convolution."""
 
-    def __init__(self, channels: int, tower: int, dilation: int = 1) -> None:
+    def __init__(self, tower: nn.Sequential, channels: int) -> None:
         super().__init__()
-        self.tower = conv(channels, tower, dilation=dilation)
-        self.out = nn.Conv2d(tower, 16, 1)
+        self.tower = tower
+        self.out = nn.Conv2d(channels, 16, 1)
         nn.init.normal_(self.out.weight, std=0.01)
         bias = self.out.bias
         assert bias is not None
@@ -45,31 +65,29 @@ class Head(nn.Module):
         return out
 
 
-class FaceNet(nn.Module):
+class Net(nn.Module):
     """BGR image, 0..255, float32 (B, 3, H, W), H and W multiples of 32 -> three maps (B, 16, H/s, W/s) of raw answers.
 
     Channels of a map: 0 cls logit, 1 obj logit, 2:6 dx, dy, log w, log h in strides, 6:16 five landmarks in strides
     from the cell's corner (right eye, left eye, nose tip, right and left mouth corner, as OpenCV orders them).
-    towers: channels of each head; none: `TOWERS`. times: as many channels everywhere, for a net that only teaches.
+    Features of each stride, `c8` to `c32`; those of finer ones are joined (`f16`, `f8`) by what coarser ones tell
+    (`top16`, `top8`). Layers stand in the order in which they run.
     """
 
-    def __init__(self, towers: tuple[int, ...] = (), times: int = 1) -> None:
+    times = 1  # how often as wide as usual
+    stem: nn.Sequential
+    c8: nn.Sequential
+    c16: nn.Sequential
+    c32: nn.Sequential
+    top16: nn.Module
+    f16: nn.Module
+    top8: nn.Module
+    f8: nn.Module
+    heads: nn.ModuleList
+
+    def __init__(self) -> None:
         super().__init__()
-        self.times = times
-        towers = towers or tuple(times * width for width in TOWERS)
-        # Widths are multiples of 16, the block that CPU convolution kernels work in; 16 channels at full detail and
-        # 32 at stride 8 are what YuNet's time leaves room for (a 48-wide stride 8 costs a third more).
-        thin, mid, full = times * FINEST, times * 32, times * 64
-        self.stem = nn.Sequential(conv(3, thin, 2), conv(thin, thin, 2))  # stride 4
-        self.c8 = nn.Sequential(conv(thin, mid, 2), conv(mid, mid))
-        self.c16 = nn.Sequential(conv(mid, full, 2), conv(full, full))
-        # Dilation, here and in the last head, widens the view to faces that fill the frame (431 pixels), for the price
-        # of plain layers on the smallest map.
-        self.c32 = nn.Sequential(conv(full, full, 2), conv(full, full, dilation=2), conv(full, full))
-        self.top16 = conv(full, full, kernel=1)
-        self.top8 = conv(full, mid, kernel=1)
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
-        self.heads = nn.ModuleList([Head(mid, towers[0]), Head(full, towers[1]), Head(full, towers[2], dilation=2)])
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return self.answers(x * INPUT_SCALE)
@@ -79,17 +97,55 @@ class FaceNet(nn.Module):
         p8 = self.c8(self.stem(x))
         p16 = self.c16(p8)
         p32 = self.c32(p16)
-        p16 = p16 + self.up(self.top16(p32))
-        p8 = p8 + self.up(self.top8(p16))
+        p16 = self.f16(p16 + self.up(self.top16(p32)))
+        p8 = self.f8(p8 + self.up(self.top8(p16)))
         return [head(p) for head, p in zip(self.heads, (p8, p16, p32), strict=True)]
 
 
-def like(kernels: list[Tensor], times: int | None = None) -> FaceNet:
-    """An untrained network with heads as wide as those of given kernels, which stand in the order in which a network
-    runs them, and the rest as wide too, unless `times` says how wide."""
+class FaceNet(Net):
+    """The detector. Depthwise and pointwise convolutions have room for twice the channels of a plain net in about the
+    same time, from stride 8 on; at finer strides they would move more memory than they do arithmetic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        w8, w16, w32 = WIDTHS
+        self.stem = nn.Sequential(conv(3, FINEST, 2), conv(FINEST, FINEST, 2))  # stride 4
+        self.c8 = nn.Sequential(conv(FINEST, w8, 2), Block(w8))
+        self.c16 = nn.Sequential(separable(w8, w16, 2), Block(w16), Block(w16))
+        # Dilation, here and in the last head, widens the view to faces that fill the frame.
+        self.c32 = nn.Sequential(separable(w16, w32, 2), Block(w32), Block(w32, dilation=2), Block(w32))
+        self.top16, self.f16 = conv(w32, w16, kernel=1), Block(w16)
+        self.top8, self.f8 = conv(w16, w8, kernel=1), Block(w8)
+        parts = zip(WIDTHS, TOWERS, (1, 1, 2), strict=True)
+        self.heads = nn.ModuleList([Head(separable(w, tower, dilation=d), tower) for w, tower, d in parts])
+
+
+class PlainNet(Net):
+    """Plain 3x3 convolutions: the detector up to version 15, and `times` as wide one that learns in minutes and only
+    teaches. towers: channels of each head; none: `PLAIN_TOWERS`."""
+
+    def __init__(self, towers: tuple[int, ...] = (), times: int = 1) -> None:
+        super().__init__()
+        self.times = times
+        towers = towers or tuple(times * tower for tower in PLAIN_TOWERS)
+        thin, w8, w16, w32 = (times * width for width in (FINEST, *PLAIN_WIDTHS))
+        self.stem = nn.Sequential(conv(3, thin, 2), conv(thin, thin, 2))
+        self.c8 = nn.Sequential(conv(thin, w8, 2), conv(w8, w8))
+        self.c16 = nn.Sequential(conv(w8, w16, 2), conv(w16, w16))
+        self.c32 = nn.Sequential(conv(w16, w32, 2), conv(w32, w32, dilation=2), conv(w32, w32))
+        self.top16, self.f16 = conv(w32, w16, kernel=1), nn.Identity()
+        self.top8, self.f8 = conv(w16, w8, kernel=1), nn.Identity()
+        parts = zip((w8, w16, w32), towers, (1, 1, 2), strict=True)
+        self.heads = nn.ModuleList([Head(conv(w, tower, dilation=d), tower) for w, tower, d in parts])
+
+
+def like(kernels: list[Tensor]) -> Net:
+    """An untrained network of the class and widths of given kernels, which stand in the order in which it runs them."""
+    if any(kernel.shape[1] == 1 for kernel in kernels):
+        return FaceNet()
     towers = tuple(kernel.shape[1] for kernel in kernels[-5::2])  # heads come last: tower, answers, tower, ...
-    times = times or (max(1, len(kernels[0]) // FINEST) if kernels else 1)
-    return FaceNet(towers if len(towers) == len(STRIDES) else (), times)
+    times = max(1, len(kernels[0]) // FINEST) if kernels else 1
+    return PlainNet(towers if len(towers) == len(STRIDES) else (), times)
 
 
 def kernels_of(weights: dict[str, Tensor]) -> list[Tensor]:
@@ -109,7 +165,7 @@ class YuNetContract(nn.Module):
     The input's scale moves into the first convolution, which saves a pass over the picture.
     """
 
-    def __init__(self, net: FaceNet) -> None:
+    def __init__(self, net: Net) -> None:
         super().__init__()
         self.net = copy.deepcopy(net)
         with torch.no_grad():
@@ -125,22 +181,3 @@ class YuNetContract(nn.Module):
             out["bbox"].append(answers[:, 2:6].permute(0, 2, 3, 1).reshape(1, -1, 4))
             out["kps"].append(answers[:, 6:].permute(0, 2, 3, 1).reshape(1, -1, 10))
         return tuple(part for head in out.values() for part in head)
-
-
-def reshape(weights: dict[str, Tensor], times: int = 1) -> dict[str, Tensor]:
-    """Weights of a `FaceNet` with heads of any widths, for heads of the usual ones. Of more channels those stay that
-    the answers weigh most, the two scores counting four times ('Pruning Filters for Efficient ConvNets', 1608.08710);
-    missing ones begin as in a new net."""
-    out = dict(weights)
-    new = FaceNet(times=times).state_dict()
-    for i in range(len(STRIDES)):
-        tower, answers = f"heads.{i}.tower.", f"heads.{i}.out.weight"
-        width = new[answers].shape[1]
-        weight = weights[answers][:, :, 0, 0].abs()
-        weight = (weight.sum(0) + 3 * weight[:2].sum(0)) * weights[tower + "1.weight"].abs()
-        keep = weight.argsort(descending=True)[:width].sort().values
-        for name in weights:
-            if name.startswith(tower) and weights[name].ndim:
-                out[name] = torch.cat([weights[name][keep], new[name][len(keep) :]])
-        out[answers] = torch.cat([weights[answers][:, keep], new[answers][:, len(keep) :]], 1)
-    return out

@@ -1,22 +1,24 @@
 """What earlier detectors say of a batch, for a new one to learn from beside the labels."""
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from export.detector_net import FaceNet, by_cell
+from export.detector_net import Net, by_cell
 
 LAID_OVER = 0.5  # of a mixture, at most this share is the picture laid over
 
 
-def without_norms(net: FaceNet) -> FaceNet:
+def without_norms(net: Net) -> Net:
     """The net, in place, with each batch norm folded into the convolution before it, as in a released file."""
     net.eval()
     for block in net.modules():
-        if isinstance(block, nn.Sequential) and len(block) == 3:  # as `detector_net.conv` makes them
-            layer, norm, _ = block
-            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                block[0], block[1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
+        if isinstance(block, nn.Sequential):
+            for i, (layer, norm) in enumerate(itertools.pairwise(block)):
+                if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    block[i], block[i + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
     return net
 
 
@@ -25,7 +27,7 @@ class Teachers:
     mirrored. The loss is linear in the probabilities told, so a net learns from many batches what all of them say of
     both views on average, for the time of one; what is wrong in one view or to one net is seldom so in the other."""
 
-    def __init__(self, nets: list[FaceNet]) -> None:
+    def __init__(self, nets: list[Net]) -> None:
         self.nets = nets
 
     @torch.no_grad()
@@ -38,7 +40,7 @@ class Teachers:
         )
 
     @staticmethod
-    def _said(net: FaceNet, images: Tensor, mirrored: bool) -> Tensor:
+    def _said(net: Net, images: Tensor, mirrored: bool) -> Tensor:
         images = images.to(next(net.parameters()).dtype)  # bfloat16 holds 0..255 exactly
         maps = [m[:, :2] for m in net(images.flip(-1) if mirrored else images)]
         return by_cell([m.flip(-1) for m in maps] if mirrored else maps)

@@ -204,6 +204,18 @@ class TestMuon:
         assert net[1].weight[0].item() == pytest.approx(1 - self.RATE, abs=1e-4)
         assert (net[1].weight[1:] == 1).all()
 
+    def test_a_depthwise_kernel_is_adamws_too(self) -> None:
+        torch.manual_seed(0)
+        layer = torch.nn.Conv2d(8, 8, 3, groups=8, bias=False).to(memory_format=torch.channels_last)
+        optimizer = Muon(torch.nn.Sequential(layer, torch.nn.Conv2d(8, 4, 1)), self.RATE, self.DECAY)
+        before = layer.weight.detach().clone()
+        optimizer.zero_grad()
+        (layer.weight[0] * torch.randn(3, 3)).sum().backward()  # of one channel: no other moves
+        optimizer.step()
+        moved = layer.weight.detach() - before
+        assert moved[0].abs().numpy() == pytest.approx(self.RATE, abs=1e-4)
+        assert not moved[1:].any()
+
     def test_rates_are_set_through_the_groups(self) -> None:
         net = self.net()
         optimizer = Muon(net, self.RATE, self.DECAY)
