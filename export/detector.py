@@ -135,7 +135,8 @@ def train(
         mix: learn what teachers tell of the `mixtures` of each batch too, which takes a step twice the arithmetic.
 
     Raises:
-        UsageError: `start` or one of `teachers` is not a detector's file, or there is no such device.
+        UsageError: `start` or one of `teachers` is not a detector's file, there is no such device, or nobody to `mix`
+            for.
     """
     torch.set_num_threads(threads)
     # First what may be refused.

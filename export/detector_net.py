@@ -5,6 +5,7 @@ OpenCV's `face_detect.cpp`.
 """
 
 import copy
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,13 @@ class Head(nn.Module):
         return out
 
 
+def heads(make: Callable[..., nn.Sequential], widths: Iterable[int], towers: Iterable[int]) -> nn.ModuleList:
+    """A head for each stride, with a tower as `make` makes it; dilation widens the view of the coarsest to faces that
+    fill the frame."""
+    parts = zip(widths, towers, (1, 1, 2), strict=True)
+    return nn.ModuleList([Head(make(width, tower, dilation=d), tower) for width, tower, d in parts])
+
+
 class Net(nn.Module):
     """BGR image, 0..255, float32 (B, 3, H, W), H and W multiples of 32 -> three maps (B, 16, H/s, W/s) of raw answers.
 
@@ -112,12 +120,11 @@ class FaceNet(Net):
         self.stem = nn.Sequential(conv(3, FINEST, 2), conv(FINEST, FINEST, 2))  # stride 4
         self.c8 = nn.Sequential(conv(FINEST, w8, 2), Block(w8))
         self.c16 = nn.Sequential(separable(w8, w16, 2), Block(w16), Block(w16))
-        # Dilation, here and in the last head, widens the view to faces that fill the frame.
+        # Dilation, as in the last head.
         self.c32 = nn.Sequential(separable(w16, w32, 2), Block(w32), Block(w32, dilation=2), Block(w32))
         self.top16, self.f16 = conv(w32, w16, kernel=1), Block(w16)
         self.top8, self.f8 = conv(w16, w8, kernel=1), Block(w8)
-        parts = zip(WIDTHS, TOWERS, (1, 1, 2), strict=True)
-        self.heads = nn.ModuleList([Head(separable(w, tower, dilation=d), tower) for w, tower, d in parts])
+        self.heads = heads(separable, WIDTHS, TOWERS)
 
 
 class PlainNet(Net):
@@ -135,8 +142,7 @@ class PlainNet(Net):
         self.c32 = nn.Sequential(conv(w16, w32, 2), conv(w32, w32, dilation=2), conv(w32, w32))
         self.top16, self.f16 = conv(w32, w16, kernel=1), nn.Identity()
         self.top8, self.f8 = conv(w16, w8, kernel=1), nn.Identity()
-        parts = zip((w8, w16, w32), towers, (1, 1, 2), strict=True)
-        self.heads = nn.ModuleList([Head(conv(w, tower, dilation=d), tower) for w, tower, d in parts])
+        self.heads = heads(conv, (w8, w16, w32), towers)
 
 
 def like(kernels: list[Tensor]) -> Net:

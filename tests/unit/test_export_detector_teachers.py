@@ -14,7 +14,7 @@ from torch import Tensor
 
 from edge_app.errors import UsageError
 from edge_app.models import models_dir
-from export.detector import open_teacher, train
+from export.detector import open_teacher, released, train
 from export.detector_net import FaceNet, Net, PlainNet
 from export.detector_teachers import LAID_OVER, Teachers, mixtures, without_norms
 from export.to_onnx import export_detector
@@ -24,7 +24,10 @@ IMAGES = torch.randint(0, 256, (2, 3, 64, 96), generator=torch.Generator().manua
 
 def net(seed: int, times: int = 1) -> Net:
     torch.manual_seed(seed)
-    made = FaceNet() if times == 1 else PlainNet(times=times)
+    return trained(FaceNet() if times == 1 else PlainNet(times=times))
+
+
+def trained(made: Net) -> Net:
     train_norms(made)
     for weight in made.heads.parameters():
         torch.nn.init.normal_(weight, std=0.5)
@@ -115,3 +118,13 @@ def test_a_wider_net_does_not_begin_at_a_narrow_one(tmp_path: Path) -> None:
     file = models_dir() / "face_detector" / "model.onnx"
     with pytest.raises(UsageError, match=r"model\.onnx: a network of another shape; expected one of --times 2"):
         train(tmp_path, 0.01, sets=[(1.0, [red_scene()])], start=file, times=2)
+
+
+def test_a_net_that_begins_at_a_released_file_keeps_the_heads_it_has_there(tmp_path: Path) -> None:
+    before = trained(PlainNet((48, 64, 32)))
+    torch.save({"average": before.state_dict()}, tmp_path / "checkpoint.pt")
+    export_detector(tmp_path / "checkpoint.pt", tmp_path / "model.onnx")
+    after = released(tmp_path / "model.onnx", [(1.0, [red_scene()])], seed=0)
+    assert isinstance(after, PlainNet)
+    for a, b in zip(before.heads, after.heads, strict=True):
+        torch.testing.assert_close(a.out.weight, b.out.weight)
