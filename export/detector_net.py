@@ -165,7 +165,7 @@ def by_cell(maps: list[Tensor]) -> Tensor:
 
 
 class YuNetContract(nn.Module):
-    """Wraps a trained `FaceNet` for export: twelve outputs (1, cells, 1|1|4|10), scores after the sigmoid.
+    """Wraps a trained `Net` for export: twelve outputs (1, cells, 1|1|4|10), scores after the sigmoid.
 
     The reshape is by constants, (1, -1, C), so one file serves every input size: OpenCV fails on `Shape` nodes.
     The input's scale moves into the first convolution, which saves a pass over the picture.
