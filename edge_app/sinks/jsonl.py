@@ -14,6 +14,7 @@ from edge_app.frames import FrameResult
 
 _KEEP = 10_000  # events held back while the disk or a pipe is full; about 5 MB
 _LAST_WAIT_S = 5.0  # how long closing waits for a reader that does not take anything
+_PAUSE_S = 0.5  # after a part of a line was taken back, which whoever reads the file may have seen: not at every frame
 
 
 class _NotTaken(SinkError):
@@ -38,6 +39,7 @@ class JsonlSink:
         self._path = path
         self._pending: deque[bytes] = deque()
         self.lost = 0
+        self._again_at = 0.0
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
@@ -61,6 +63,8 @@ class JsonlSink:
         while len(self._pending) > _KEEP:
             self._pending.popleft()
             self.lost += 1
+        if self._pending and time.monotonic() < self._again_at:
+            raise self._in_part()
         while self._pending:
             self._write_line(self._pending[0])
             self._pending.popleft()
@@ -81,6 +85,7 @@ class JsonlSink:
     def _finish(self) -> None:
         """Write what is held, at the pace of whoever reads it, as long as anything is taken at all."""
         deadline = time.monotonic() + _LAST_WAIT_S
+        self._again_at = 0.0
         while True:
             held = len(self._pending)
             try:
@@ -115,7 +120,11 @@ class JsonlSink:
             os.ftruncate(self._file, before)
         except OSError:
             self._torn = True
-        raise SinkError(f"{self._path}: events cannot be written (only part of a line fitted)")
+        self._again_at = time.monotonic() + _PAUSE_S
+        raise self._in_part()
+
+    def _in_part(self) -> SinkError:
+        return SinkError(f"{self._path}: events cannot be written (only part of a line fitted)")
 
     def _ends_torn(self) -> bool:
         """Whether the file's last line has no end, as another program or a lost disk may leave it."""

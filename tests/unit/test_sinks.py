@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,6 +108,25 @@ def test_a_line_that_fits_in_part_is_taken_back_and_written_when_there_is_room(t
     times = [json.loads(line)["time"] for line in path.read_text().splitlines()]
     assert len(times) == 4
     assert times == sorted(times)
+
+
+def test_a_full_disk_is_not_tried_at_every_frame(tmp_path: Path) -> None:
+    """Each try shows a part of a line to whoever reads the file."""
+    path = tmp_path / "events.jsonl"
+    sink = IsolatedSink(JsonlSink(path))
+    sink.write(told(0))
+    with disk_of(path.stat().st_size + 10):
+        sink.write(told(1))
+        tried = path.stat().st_mtime_ns
+        time.sleep(0.05)
+        sink.write(told(2))
+        assert path.stat().st_mtime_ns == tried
+        time.sleep(0.5)
+        sink.write(result(frame(3)))
+        assert path.stat().st_mtime_ns > tried
+    assert sink.errors == 3
+    sink.close()
+    assert len(path.read_text().splitlines()) == 3
 
 
 def test_a_killed_program_leaves_whole_lines_and_a_playable_video(tmp_path: Path) -> None:
