@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from edge_app.errors import UsageError, first_line
 from export.detector_augment import Sample
 from export.detector_batches import MOSAICS, Batches
-from export.detector_data import DOUBTFUL, IGNORE, UNCOVERED, Scene, load_sets
+from export.detector_data import DOUBTFUL, IGNORE, UNCOVERED, Scene, agree, load_sets
 from export.detector_loss import grid, loss, taught
 from export.detector_mining import hard_file, mark, read
 from export.detector_net import INPUT_SCALE, FaceNet, Net, PlainNet, by_cell, kernels_of, like
@@ -147,7 +147,9 @@ def train(
     tell = Teachers([open_teacher(file).to(place, torch.bfloat16) for file in teachers]) if teachers else None
     if sets is None:
         sets = training_scenes(out / "scenes.npz")
-        mark([scene for _, scenes in sets for scene in scenes], read(hard_file()))
+        every = [scene for _, scenes in sets for scene in scenes]
+        mark(every, read(hard_file()))  # by the boxes as they are labelled
+        agree(every)
     with ThreadPoolExecutor() as pool:  # here, or each process would decode them again
         list(pool.map(Scene.image, (scene for _, scenes in sets for scene in scenes)))
     seed_everything(seed)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from edge_app.models import models_dir
-from tests.workshop import Pixels, leave, missing
+from tests.workshop import Pixels, leave, missing, red_scene
 
 if reason := missing("torch", "sklearn", "matplotlib"):
     leave(reason)
 
-from export.detector_data import FACE, IGNORE, UNCOVERED, load_sets
+from export.detector_data import DOUBTFUL, FACE, IGNORE, REACH, UNCOVERED, Scene, agree, load_sets, reach
 
 LABELS = ("mask", "no_mask", "incorrect_mask", "unlabelled_face", "face")
 BOX = (170, 60, 110, 150)  # x, y, width, height of the astronaut's face
@@ -72,3 +72,52 @@ def test_pictures_with_scarce_labels_are_a_set_of_their_own(data: Path, tmp_path
     for folder in (data / "scenes" / "images", data / "photos"):  # the second time all comes from the cache
         shutil.rmtree(folder)
     assert [sorted(scene.name for scene in scenes) for _, scenes in load_sets(data, teacher, cache)] == names
+
+
+def test_a_cache_of_scenes_that_held_less_is_read_anew(data: Path, tmp_path: Path) -> None:
+    teacher, cache = models_dir() / "face_detector" / "model.onnx", tmp_path / "pictures.npz"
+    np.savez(cache, read=np.empty(5, object))
+    assert [len(scenes) for _, scenes in load_sets(data, teacher, cache)] == [2, 2, 1, 1, 5, 5]
+    assert {scene.source for _, scenes in load_sets(data, teacher, cache) for scene in scenes} == {
+        "train", "machine", "photos"
+    }  # fmt: skip
+
+
+class TestAgree:
+    """Red squares with five points, labelled from the brows or from the crown of the head."""
+
+    @staticmethod
+    def labelled(source: str, count: int, above: float) -> list[Scene]:
+        """Bare faces whose boxes begin `above` eye-to-mouth distances (27 px) over the eyes (y 141)."""
+        scenes = [red_scene() for _ in range(count)]
+        for scene in scenes:
+            scene.source, scene.bare[:], scene.kinds[:] = source, True, UNCOVERED
+            scene.boxes[0, 1] = 141 - 27 * above
+        return scenes
+
+    def test_boxes_of_all_sets_end_at_the_same_places(self) -> None:
+        brows, crown = self.labelled("brows", 50, 0.5), self.labelled("crown", 50, 1.9)
+        masked = self.labelled("crown", 1, 1.9)[0]
+        masked.bare[:], masked.kinds[:], masked.landmarks[:] = False, FACE, np.nan
+        agree([*brows, *crown, masked])
+        assert masked.boxes[0] == pytest.approx(brows[0].boxes[0], abs=0.01)
+        for scene in (brows[0], crown[0]):
+            assert reach(scene)[0] == pytest.approx(REACH, abs=0.001)
+            assert scene.boxes[0, ::2].sum() == pytest.approx(200 + 260)  # about the same middle
+            assert scene.boxes.dtype == np.float32
+
+    def test_what_is_no_label_stays(self) -> None:
+        scenes = self.labelled("crown", 50, 1.9)
+        for kind in (IGNORE, DOUBTFUL):
+            scenes[0].boxes = np.vstack([scenes[0].boxes, [[10, 10, 30, 40]]]).astype(np.float32)
+            scenes[0].kinds = np.append(scenes[0].kinds, kind)
+            scenes[0].bare = np.append(scenes[0].bare, False)
+            scenes[0].landmarks = np.concatenate([scenes[0].landmarks, np.full((1, 5, 2), np.nan, np.float32)])
+        agree(scenes)
+        assert scenes[0].boxes[1:].tolist() == [[10, 10, 30, 40]] * 2
+
+    def test_few_faces_tell_nothing(self) -> None:
+        scenes = self.labelled("crown", 30, 1.9)
+        before = scenes[0].boxes.copy()
+        agree(scenes)
+        assert (scenes[0].boxes == before).all()
