@@ -24,7 +24,7 @@ from export.detector_batches import MOSAICS, Batches
 from export.detector_data import DOUBTFUL, IGNORE, UNCOVERED, Scene, agree, load_sets
 from export.detector_loss import grid, loss, taught
 from export.detector_mining import hard_file, mark, read
-from export.detector_net import INPUT_SCALE, FaceNet, Net, PlainNet, by_cell, kernels_of, like
+from export.detector_net import INPUT_SCALE, FaceNet, Net, PlainNet, by_cell, keep_scores, kernels_of, like
 from export.detector_teachers import Teachers, mixtures, without_norms
 from export.from_onnx import adopt, kernels, origin
 from export.run import Recipe, Run
@@ -116,7 +116,7 @@ def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True,
     sets: list[tuple[float, list[Scene]]] | None = None, restart: bool = False, start: Path | None = None,
     teachers: Sequence[Path] = (), device: str = "cpu", workers: int = 1, batch: int | None = None, times: int = 1,
-    mix: bool = False,
+    mix: bool = False, boxes: bool = False,
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
@@ -133,15 +133,21 @@ def train(
         times: 1: `FaceNet`; more: a `PlainNet` as wide, which is a teacher: teacher.onnx is written to `out` too. A
             resumed run keeps the net it began with, and one that begins at a released file that file's.
         mix: learn what teachers tell of the `mixtures` of each batch too, which takes a step twice the arithmetic.
+        boxes: learn boxes and landmarks alone, on a trained net, see `keep_scores`; a resumed run does as it began.
 
     Raises:
-        UsageError: `start` or one of `teachers` is not a detector's file, there is no such device, or nobody to `mix`
-            for.
+        UsageError: `start` or one of `teachers` is not a detector's file, there is no such device, nobody to `mix`
+            for, or no trained net, or teachers, where `boxes` alone are to be learnt.
     """
     torch.set_num_threads(threads)
     # First what may be refused.
     if mix and not teachers:
         raise UsageError("--mix: nobody tells of mixtures; expected --teacher ONNX with it")
+    state = load_checkpoint(out / "checkpoint.pt") if resume else None
+    if boxes and (teachers or not (start or state)):
+        raise UsageError(
+            f"--boxes: scores stay as they are; expected a trained net (--start ONNX, or in {out}), no --teacher"
+        )
     place, batch = open_device(device), batch or BATCH
     begun, taught_by = origin(start) if start else None, [origin(file) for file in teachers]
     tell = Teachers([open_teacher(file).to(place, torch.bfloat16) for file in teachers]) if teachers else None
@@ -153,20 +159,25 @@ def train(
     with ThreadPoolExecutor() as pool:  # here, or each process would decode them again
         list(pool.map(Scene.image, (scene for _, scenes in sets for scene in scenes)))
     seed_everything(seed)
-    state = load_checkpoint(out / "checkpoint.pt") if resume else None
-    where = [f"{device}, {batch} windows of 320 px a step"]
+    if state and not restart:
+        boxes = state.get("boxes", False)
+    where = [f"{device}, {batch} windows of 320 px a step{', boxes alone' * boxes}"]
     if state:
         net, begun = like(kernels_of(state["net"])), state.get("start")
         taught_by, where = once(state.get("teachers", []), taught_by), once(state.get("where", []), where)
     else:
         net = released(start, sets, seed, times) if start else FaceNet() if times == 1 else PlainNet(times=times)
     net = net.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+    plan = recipe(batch)
+    if boxes:
+        keep_scores(net)
+        plan = dataclasses.replace(plan, decay=0.0)  # which would shrink scores too
     facts = {
-        "start": begun, "teachers": taught_by, "mix": mix, "seed": seed, "device": device, "batch": batch,
-        "where": where,
+        "start": begun, "teachers": taught_by, "mix": mix, "boxes": boxes, "seed": seed, "device": device,
+        "batch": batch, "where": where,
     }  # fmt: skip
     torch.backends.cudnn.benchmark = True  # of three window sizes, each many times
-    run = Run(out, net, recipe(batch), minutes, state, restart, facts, trained=start is not None)
+    run = Run(out, net, plan, minutes, state, restart, facts, trained=start is not None)
     load = functools.partial(load_batches, sets, batch=batch, workers=workers, pin=place.type == "cuda")
     batches, plain = load(seed * 1000 + run.step), False
     forward: Callable[[Tensor], list[Tensor]] = net
@@ -188,6 +199,8 @@ def train(
         parts = loss(raw[:count], grid((images.shape[2], images.shape[3]), raw.device), **given)
         if mix and told is not None:
             parts["mixed"] = taught(raw[count:, :, :2], told[count:])
+        if boxes:
+            parts = {name: parts[name] for name in ("box", "kps")}
         run.learn(parts)
     if net.times > 1:
         file, spent = out / "teacher.onnx", run.budget.spent / 60

@@ -154,6 +154,14 @@ def like(kernels: list[Tensor]) -> Net:
     return PlainNet(towers if len(towers) == len(STRIDES) else (), times)
 
 
+def keep_scores(net: Net) -> None:
+    """From now on a trained network learns only where boxes and landmarks are, in the last layer of each head, as long
+    as its loss leaves scores out; all before that layer stays as it is, norms too."""
+    net.requires_grad_(False).eval()
+    for head in net.heads:
+        head.out.requires_grad_(True)
+
+
 def kernels_of(weights: dict[str, Tensor]) -> list[Tensor]:
     """The kernels among the weights of a network, in the order in which it runs them."""
     return [weight for weight in weights.values() if weight.ndim == 4]

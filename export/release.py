@@ -105,7 +105,7 @@ def _command(train: str, start: str, teacher: str, state: dict[str, Any]) -> str
         [
             f"python -m export {train} --minutes {state.get('spent', 0) / 60:.0f} --seed {state.get('seed', 0)}",
             *(f"--{name} {state[name]}" for name, usual in USUAL.items() if state.get(name, usual) != usual),
-            *(["--mix"] if state.get("mix") else []),
+            *(f"--{name}" for name in ("mix", "boxes") if state.get(name)),
             *([f"--start {start}"] if state.get("start") else []),
             *(f"--teacher {start if RELEASED in said else teacher}" for said in state.get("teachers", [])),
         ]

@@ -106,6 +106,9 @@ def train_detector(
     mix: Annotated[
         bool, typer.Option(help="Learn from teachers what pictures laid over each other show, too; slower.")
     ] = False,
+    boxes: Annotated[
+        bool, typer.Option("--boxes", help="Learn boxes and landmarks alone; the scores of an earlier net stay.")
+    ] = False,
 ) -> None:
     """Train the face detector on the shared data, from scratch or from an earlier one."""
     from export.detector import train
@@ -114,7 +117,7 @@ def train_detector(
     print(
         train(
             out, minutes, seed, threads, resume, restart=restart, start=start, teachers=teacher or [], device=device,
-            workers=workers, batch=batch, times=times, mix=mix,
+            workers=workers, batch=batch, times=times, mix=mix, boxes=boxes,
         )
     )  # fmt: skip
 

@@ -175,6 +175,19 @@ def test_a_detector_trains_resumes_and_is_released(
     assert fourth["step"] > third["step"]
     # A resumed run still knows where it began and from whom it learnt.
     assert (fourth["start"], fourth["teachers"]) == (third["start"], third["teachers"])
+    more = fourth["spent"] / 60 + 0.02
+    fifth = detector.train(tmp_path / "again", more, seed=1, threads=1, sets=sets, restart=True, boxes=True)
+    before, after = fourth["average"], (load_checkpoint(fifth) or {})["average"]
+    for name in before:
+        if ".out." in name:  # what is read off in each cell: two scores, then boxes and landmarks
+            assert torch.equal(before[name][:2], after[name][:2])
+            assert (before[name][2:] != after[name][2:]).float().mean() > 0.5
+        else:
+            assert torch.equal(before[name], after[name])
+    release.release_detector(tmp_path / "again", tmp_path / "moved", version="2")
+    told = Model(tmp_path / "moved").manifest.training
+    assert "--boxes --start" in told["command"]
+    assert told["where"] == ["cpu, 4 windows of 320 px a step", "cpu, 4 windows of 320 px a step, boxes alone"]
 
 
 @pytest.mark.parametrize(("of", "size"), [(FaceNet, (320, 320)), (FaceNet, (416, 288)), (PlainNet, (416, 288))])

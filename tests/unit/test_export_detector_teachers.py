@@ -111,6 +111,9 @@ def test_what_is_no_detector_is_refused_before_anything_is_read(tmp_path: Path) 
         train(tmp_path / "out", 0.01, device="abacus")
     with pytest.raises(UsageError, match=r"--mix: .*; expected --teacher ONNX with it"):
         train(tmp_path / "out", 0.01, mix=True)
+    for teachers in ([], [models_dir() / "face_detector" / "model.onnx"]):
+        with pytest.raises(UsageError, match=r"--boxes: .*; expected a trained net \(--start ONNX, .*\), no --teacher"):
+            train(tmp_path / "out", 0.01, teachers=teachers, boxes=True)
     assert not (tmp_path / "out").exists()
 
 
