@@ -71,6 +71,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
                 "scenes/train.json (kaggle-853, ilc-2021, modelarts-hard): 1,723 images, boxed by hand",
                 "auto_bare.json: 663 photos and auto_street.json: 392 street frames, boxed by machine",
                 "photos/train: 4,367 photos in which YuNet is sure of a face; landmarks everywhere come from YuNet",
+                "boxes of all sets moved to end where those of ilc-2021 do",
                 f"whole pictures labelled by hand in {100 * WHOLE:g} % of the windows of 320 px and "
                 f"{100 * WHOLE_LARGE:g} % of larger ones",
                 f"in other windows, of bare faces with landmarks {100 * DRAWN:g} % get a drawn mask, "
