@@ -144,9 +144,11 @@ def train(
     if mix and not teachers:
         raise UsageError("--mix: nobody tells of mixtures; expected --teacher ONNX with it")
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
+    if state and not restart:
+        boxes = state.get("boxes", False)
     if boxes and (teachers or not (start or state)):
         raise UsageError(
-            f"--boxes: scores stay as they are; expected a trained net (--start ONNX, or in {out}), no --teacher"
+            f"--boxes: scores stay; expected a trained net (--start ONNX, or --restart in {out}), no --teacher"
         )
     place, batch = open_device(device), batch or BATCH
     begun, taught_by = origin(start) if start else None, [origin(file) for file in teachers]
@@ -159,8 +161,6 @@ def train(
     with ThreadPoolExecutor() as pool:  # here, or each process would decode them again
         list(pool.map(Scene.image, (scene for _, scenes in sets for scene in scenes)))
     seed_everything(seed)
-    if state and not restart:
-        boxes = state.get("boxes", False)
     where = [f"{device}, {batch} windows of 320 px a step{', boxes alone' * boxes}"]
     if state:
         net, begun = like(kernels_of(state["net"])), state.get("start")

@@ -175,7 +175,6 @@ def agree(scenes: list[Scene]) -> None:
             x0, y0, x1, y1 = scene.boxes[face].T
             unit, grow = (y1 - y0) / (above + 1 + below), (x1 - x0) * (REACH[2] / wide - 1) / 2
             edges = x0 - grow, y0 + (above - REACH[0]) * unit, x1 + grow, y1 + (REACH[1] - below) * unit
-            scene.boxes = scene.boxes.copy()
             scene.boxes[face] = np.stack(edges, 1)
 
 

@@ -102,13 +102,15 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
 
 def _command(train: str, start: str, teacher: str, state: dict[str, Any]) -> str:
     """What trains such a model; start: its released file, to begin at or learn from; teacher: another to learn from."""
+    # Boxes alone are learnt without teachers, whoever taught the scores before.
+    taught = [] if state.get("boxes") else state.get("teachers", [])
     return " ".join(
         [
             f"python -m export {train} --minutes {state.get('spent', 0) / 60:.0f} --seed {state.get('seed', 0)}",
             *(f"--{name} {state[name]}" for name, usual in USUAL.items() if state.get(name, usual) != usual),
             *(f"--{name}" for name in ("mix", "boxes") if state.get(name)),
             *([f"--start {start}"] if state.get("start") else []),
-            *(f"--teacher {start if RELEASED in said else teacher}" for said in state.get("teachers", [])),
+            *(f"--teacher {start if RELEASED in said else teacher}" for said in taught),
         ]
     )
 

@@ -187,6 +187,8 @@ def test_a_detector_trains_resumes_and_is_released(
     release.release_detector(tmp_path / "again", tmp_path / "moved", version="2")
     told = Model(tmp_path / "moved").manifest.training
     assert "--boxes --start" in told["command"]
+    assert "--teacher" not in told["command"]  # with which it would be refused
+    assert told["learnt from"] == known  # before
     assert told["where"] == ["cpu, 4 windows of 320 px a step", "cpu, 4 windows of 320 px a step, boxes alone"]
 
 
