@@ -24,7 +24,18 @@ from export.detector_batches import MOSAICS, Batches
 from export.detector_data import DOUBTFUL, IGNORE, UNCOVERED, Scene, agree, load_sets
 from export.detector_loss import grid, loss, taught
 from export.detector_mining import hard_file, mark, read
-from export.detector_net import INPUT_SCALE, FaceNet, Net, PlainNet, by_cell, keep_scores, kernels_of, like
+from export.detector_net import (
+    INPUT_SCALE,
+    FaceNet,
+    Net,
+    PlainNet,
+    by_cell,
+    keep_features,
+    keep_scores,
+    kernels_of,
+    like,
+    widen,
+)
 from export.detector_teachers import Teachers, mixtures, without_norms
 from export.from_onnx import adopt, kernels, origin
 from export.run import Recipe, Run
@@ -82,12 +93,16 @@ def training_scenes(cache: Path) -> list[tuple[float, list[Scene]]]:
 
 
 def released(file: Path, sets: list[tuple[float, list[Scene]]], seed: int, times: int = 1) -> Net:
-    """The network of a released ONNX file. Raises UsageError where it is no detector's, or not `times` as wide."""
+    """The network of a released ONNX file, see `widen`. Raises UsageError where it is no detector's, or not `times` as
+    wide."""
     net = like(kernels(file))
     if times not in (1, net.times):
         raise UsageError(f"{file}: a network of another shape; expected one of --times {times}, or none given")
     windows = islice(Batches(sets, BATCH, seed), 8)
     adopt(net, file, (collate(samples)["images"].float() for samples in windows), INPUT_SCALE)
+    weights = widen(net.state_dict())
+    net = like(kernels_of(weights))
+    net.load_state_dict(weights)
     return net
 
 
@@ -116,7 +131,7 @@ def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True,
     sets: list[tuple[float, list[Scene]]] | None = None, restart: bool = False, start: Path | None = None,
     teachers: Sequence[Path] = (), device: str = "cpu", workers: int = 1, batch: int | None = None, times: int = 1,
-    mix: bool = False, boxes: bool = False,
+    mix: bool = False, only: str = "",
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
@@ -133,11 +148,12 @@ def train(
         times: 1: `FaceNet`; more: a `PlainNet` as wide, which is a teacher: teacher.onnx is written to `out` too. A
             resumed run keeps the net it began with, and one that begins at a released file that file's.
         mix: learn what teachers tell of the `mixtures` of each batch too, which takes a step twice the arithmetic.
-        boxes: learn boxes and landmarks alone, on a trained net, see `keep_scores`; a resumed run does as it began.
+        only: what learns of a trained net: its "heads", see `keep_features`, or "boxes" and landmarks, see
+            `keep_scores`; "": all of it. A resumed run does as it began.
 
     Raises:
         UsageError: `start` or one of `teachers` is not a detector's file, there is no such device, nobody to `mix`
-            for, or no trained net, or teachers, where `boxes` alone are to be learnt.
+            for, or no trained net where `only` a part is to learn, or teachers where that is boxes.
     """
     torch.set_num_threads(threads)
     # First what may be refused.
@@ -145,11 +161,14 @@ def train(
         raise UsageError("--mix: nobody tells of mixtures; expected --teacher ONNX with it")
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
     if state and not restart:
-        boxes = state.get("boxes", False)
-    if boxes and (teachers or not (start or state)):
-        raise UsageError(
-            f"--boxes: scores stay; expected a trained net (--start ONNX, or --restart in {out}), no --teacher"
-        )
+        part = state.get("only", "")
+        if only not in ("", part):
+            raise UsageError(f"--only {only}: the run in {out} learns {part or 'all'}; expected --restart with it")
+        only = part
+    if only and not (start or state):
+        raise UsageError(f"--only {only}: nothing is trained; expected --start ONNX, or --restart in {out}")
+    if only == "boxes" and teachers:
+        raise UsageError("--only boxes: the scores stay; expected no --teacher with it")
     place, batch = open_device(device), batch or BATCH
     begun, taught_by = origin(start) if start else None, [origin(file) for file in teachers]
     tell = Teachers([open_teacher(file).to(place, torch.bfloat16) for file in teachers]) if teachers else None
@@ -161,19 +180,23 @@ def train(
     with ThreadPoolExecutor() as pool:  # here, or each process would decode them again
         list(pool.map(Scene.image, (scene for _, scenes in sets for scene in scenes)))
     seed_everything(seed)
-    where = [f"{device}, {batch} windows of 320 px a step{', boxes alone' * boxes}"]
+    where = [f"{device}, {batch} windows of 320 px a step{f', {only} alone' * bool(only)}"]
     if state:
-        net, begun = like(kernels_of(state["net"])), state.get("start")
+        if restart:
+            state = {**state, "average": widen(state["average"])}
+        net, begun = like(kernels_of(state["average"])), state.get("start")
         taught_by, where = once(state.get("teachers", []), taught_by), once(state.get("where", []), where)
     else:
         net = released(start, sets, seed, times) if start else FaceNet() if times == 1 else PlainNet(times=times)
     net = net.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     plan = recipe(batch)
-    if boxes:
+    if only == "heads":
+        keep_features(net)
+    if only == "boxes":
         keep_scores(net)
         plan = dataclasses.replace(plan, decay=0.0)  # which would shrink scores too
     facts = {
-        "start": begun, "teachers": taught_by, "mix": mix, "boxes": boxes, "seed": seed, "device": device,
+        "start": begun, "teachers": taught_by, "mix": mix, "only": str(only), "seed": seed, "device": device,
         "batch": batch, "where": where,
     }  # fmt: skip
     torch.backends.cudnn.benchmark = True  # of three window sizes, each many times
@@ -199,7 +222,7 @@ def train(
         parts = loss(raw[:count], grid((images.shape[2], images.shape[3]), raw.device), **given)
         if mix and told is not None:
             parts["mixed"] = taught(raw[count:, :, :2], told[count:])
-        if boxes:
+        if only == "boxes":
             parts = {name: parts[name] for name in ("box", "kps")}
         run.learn(parts)
     if net.times > 1:

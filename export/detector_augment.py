@@ -13,7 +13,7 @@ from export.evaluate_detector import at_long_side
 
 SMALLEST = 6.0  # faces under this many pixels in the crop are ignored: half a cell of the finest map
 DRAWN = 0.3  # share of the bare faces that get a mask
-TURNED = 0.3  # ... and that become the back of a head
+TURNED = 0.5  # ... and that become the back of a head
 UNDER = 0.35  # share of the masks drawn that hang under the nose
 STRETCH = 0.06  # standard deviation of the log by which pictures get wider, and as much lower
 # A face of which less is left by the crop is doubtful, as people seldom label what a picture cuts off; one that still

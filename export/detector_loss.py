@@ -18,9 +18,10 @@ BOX_WEIGHT, LANDMARK_WEIGHT, RANK_WEIGHT, DOUBT_WEIGHT, TAUGHT_WEIGHT = 4.0, 4.0
 # The false positives that set a threshold are masked faces more than anything else: those that no label marks, of which
 # there are many wherever masks are worn. So that as many bare faces as masked ones shall be found, those known to show
 # nose or mouth count for more, which lowers what is doubtful among the others, and all others have to score less by
-# some log-odds to cost the same ('Long-tail learning via logit adjustment', 2007.07314).
+# some log-odds to cost the same ('Long-tail learning via logit adjustment', 2007.07314). Teachers score both alike, so
+# what they tell of the others is lowered too.
 UNCOVERED_WEIGHT = 3.0
-COVERED_RELIEF = 0.9
+COVERED_RELIEF, TOLD_RELIEF = 0.9, 0.5
 RANK_WIDTH = 0.5  # log-odds over which a pair's order turns
 WORST = 1  # places a picture that faces shall score above; several may be of one doubtful face
 
@@ -200,6 +201,8 @@ def loss(
         **dict.fromkeys(("box", "kps", "rank", "doubt"), raw.sum() * 0),
     }
     if told is not None:
+        lower = TOLD_RELIEF * finds(boxes.detach(), faces[~uncovered], owner[~uncovered])
+        told = told - lower[..., None]
         # Teachers score doubtful faces as high as others.
         parts["taught"] = taught(raw[..., :2][~vague], told[~vague], count)
     if len(b):

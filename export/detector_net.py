@@ -14,7 +14,7 @@ STRIDES = (8, 16, 32)
 INPUT_SCALE = 1 / 128  # pixels 0..255 become 0..2
 FINEST = 16  # channels at full detail
 # Channels of `FaceNet` at each stride, and between the features of each head and its 16 answers.
-WIDTHS, TOWERS = (64, 128, 128), (32, 64, 64)
+WIDTHS, TOWERS = (64, 128, 128), (48, 80, 80)
 PLAIN_WIDTHS, PLAIN_TOWERS = (32, 64, 64), (24, 32, 64)  # of `PlainNet`
 OUTPUTS = [f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in STRIDES]
 
@@ -112,9 +112,11 @@ class Net(nn.Module):
 
 class FaceNet(Net):
     """The detector. Depthwise and pointwise convolutions have room for twice the channels of a plain net in about the
-    same time, from stride 8 on; at finer strides they would move more memory than they do arithmetic."""
+    same time, from stride 8 on; at finer strides they would move more memory than they do arithmetic.
 
-    def __init__(self) -> None:
+    towers: channels of each head; versions 16 and 17 have 32, 64 and 64."""
+
+    def __init__(self, towers: tuple[int, ...] = TOWERS) -> None:
         super().__init__()
         w8, w16, w32 = WIDTHS
         self.stem = nn.Sequential(conv(3, FINEST, 2), conv(FINEST, FINEST, 2))  # stride 4
@@ -124,7 +126,7 @@ class FaceNet(Net):
         self.c32 = nn.Sequential(separable(w16, w32, 2), Block(w32), Block(w32, dilation=2), Block(w32))
         self.top16, self.f16 = conv(w32, w16, kernel=1), Block(w16)
         self.top8, self.f8 = conv(w16, w8, kernel=1), Block(w8)
-        self.heads = heads(separable, WIDTHS, TOWERS)
+        self.heads = heads(separable, WIDTHS, towers)
 
 
 class PlainNet(Net):
@@ -147,11 +149,33 @@ class PlainNet(Net):
 
 def like(kernels: list[Tensor]) -> Net:
     """An untrained network of the class and widths of given kernels, which stand in the order in which it runs them."""
-    if any(kernel.shape[1] == 1 for kernel in kernels):
-        return FaceNet()
-    towers = tuple(kernel.shape[1] for kernel in kernels[-5::2])  # heads come last: tower, answers, tower, ...
+    deep = any(kernel.shape[1] == 1 for kernel in kernels)
+    # Heads come last: of each one or two layers of the tower, then the answers.
+    towers = tuple(answers.shape[1] for answers in (kernels[-7::3] if deep else kernels[-5::2]))
+    if deep:
+        return FaceNet(towers if len(towers) == len(STRIDES) else TOWERS)
     times = max(1, len(kernels[0]) // FINEST) if kernels else 1
     return PlainNet(towers if len(towers) == len(STRIDES) else (), times)
+
+
+def widen(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a `FaceNet` with as many channels in each head as a new one has. Those it had fewer are drawn at
+    random, and count for nothing until they have learnt ('Net2Net', 1511.05641). Any other net's are as they were."""
+    if not isinstance(like(kernels_of(weights)), FaceNet):
+        return weights
+    wide = FaceNet().state_dict()
+    for name, weight in wide.items():
+        if name.endswith(".out.weight"):
+            weight.zero_()
+        weight[tuple(map(slice, weights[name].shape))] = weights[name]
+    return wide
+
+
+def keep_features(net: Net) -> None:
+    """From now on a trained network learns only its heads; all before them stays as it is, norms too."""
+    for part in net.children():
+        if part is not net.heads:
+            part.requires_grad_(False).eval()
 
 
 def keep_scores(net: Net) -> None:

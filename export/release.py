@@ -22,7 +22,8 @@ from export.training import Curve, load_checkpoint, shared_data
 
 CAUTION = "Web images of mixed or no licence, used for training and evaluation only; none is in this project."
 SIZES = (320, 640)  # detector input sizes that are measured
-USUAL = {"device": "cpu", "batch": detector.BATCH}  # options of training that its command names where they differ
+# Options of training that its command names where they differ.
+USUAL = {"device": "cpu", "batch": detector.BATCH, "only": ""}
 
 
 def release_detector(run: Path, folder: Path | None = None, version: str = "1") -> dict[str, Any]:
@@ -103,12 +104,12 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
 def _command(train: str, start: str, teacher: str, state: dict[str, Any]) -> str:
     """What trains such a model; start: its released file, to begin at or learn from; teacher: another to learn from."""
     # Boxes alone are learnt without teachers, whoever taught the scores before.
-    taught = [] if state.get("boxes") else state.get("teachers", [])
+    taught = [] if state.get("only") == "boxes" else state.get("teachers", [])
     return " ".join(
         [
             f"python -m export {train} --minutes {state.get('spent', 0) / 60:.0f} --seed {state.get('seed', 0)}",
             *(f"--{name} {state[name]}" for name, usual in USUAL.items() if state.get(name, usual) != usual),
-            *(f"--{name}" for name in ("mix", "boxes") if state.get(name)),
+            *(["--mix"] if state.get("mix") else []),
             *([f"--start {start}"] if state.get("start") else []),
             *(f"--teacher {start if RELEASED in said else teacher}" for said in taught),
         ]

@@ -1,5 +1,6 @@
 """The commands that make models: train, average, mine and release."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,13 @@ Target = Annotated[
     Path | None,
     typer.Option(help="Folder to make.  [default: detector: the one in models/; classifier: mask_classifier in RUN]"),
 ]
+
+
+class Part(StrEnum):
+    """What may learn alone."""
+
+    heads = "heads"
+    boxes = "boxes"
 
 
 def train_classifier(
@@ -106,9 +114,9 @@ def train_detector(
     mix: Annotated[
         bool, typer.Option(help="Learn from teachers what pictures laid over each other show, too; slower.")
     ] = False,
-    boxes: Annotated[
-        bool, typer.Option("--boxes", help="Learn boxes and landmarks alone; the scores of an earlier net stay.")
-    ] = False,
+    only: Annotated[
+        Part | None, typer.Option(help="Learn this part alone of a trained net; with boxes, its scores stay.")
+    ] = None,
 ) -> None:
     """Train the face detector on the shared data, from scratch or from an earlier one."""
     from export.detector import train
@@ -117,7 +125,7 @@ def train_detector(
     print(
         train(
             out, minutes, seed, threads, resume, restart=restart, start=start, teachers=teacher or [], device=device,
-            workers=workers, batch=batch, times=times, mix=mix, boxes=boxes,
+            workers=workers, batch=batch, times=times, mix=mix, only=only or "",
         )
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ import torch
 from edge_app import demo
 from edge_app.classifier import MaskClassifier
 from edge_app.detector import ENGINES, open_detector
+from edge_app.errors import UsageError
 from edge_app.models import Model
 from edge_app.settings import ClassifierSettings, DetectorSettings
 from export import classifier, detector, evaluate_classifier, release
@@ -27,6 +28,7 @@ from export.detector_data import FACE, Scene
 from export.detector_net import INPUT_SCALE, OUTPUTS, FaceNet, Net, PlainNet
 from export.manifest import write_manifest
 from export.to_onnx import export_classifier, export_detector
+from export.train_commands import Part
 from export.training import Curve, load_checkpoint, save_checkpoint
 
 # Batches come from a forked process.
@@ -175,9 +177,12 @@ def test_a_detector_trains_resumes_and_is_released(
     assert fourth["step"] > third["step"]
     # A resumed run still knows where it began and from whom it learnt.
     assert (fourth["start"], fourth["teachers"]) == (third["start"], third["teachers"])
-    more = fourth["spent"] / 60 + 0.02
-    fifth = detector.train(tmp_path / "again", more, seed=1, threads=1, sets=sets, restart=True, boxes=True)
-    before, after = fourth["average"], (load_checkpoint(fifth) or {})["average"]
+    more = fourth["spent"] / 60 + 0.05
+    with pytest.raises(UsageError, match=r"--only boxes: the run in .*again learns all; expected --restart with it"):
+        detector.train(tmp_path / "again", more, seed=1, threads=1, sets=sets, only="boxes")
+    fifth = detector.train(tmp_path / "again", more, seed=1, threads=1, sets=sets, restart=True, only=Part.boxes)
+    moved = load_checkpoint(fifth) or {}
+    before, after = fourth["average"], moved["average"]
     for name in before:
         if ".out." in name:  # what is read off in each cell: two scores, then boxes and landmarks
             assert torch.equal(before[name][:2], after[name][:2])
@@ -186,10 +191,17 @@ def test_a_detector_trains_resumes_and_is_released(
             assert torch.equal(before[name], after[name])
     release.release_detector(tmp_path / "again", tmp_path / "moved", version="2")
     told = Model(tmp_path / "moved").manifest.training
-    assert "--boxes --start" in told["command"]
+    assert "--only boxes --start" in told["command"]
     assert "--teacher" not in told["command"]  # with which it would be refused
     assert told["learnt from"] == known  # before
     assert told["where"] == ["cpu, 4 windows of 320 px a step", "cpu, 4 windows of 320 px a step, boxes alone"]
+    more = moved["spent"] / 60 + 0.05
+    sixth = detector.train(
+        tmp_path / "again", more, seed=1, threads=1, sets=sets, restart=True, only=Part.heads, teachers=[file]
+    )
+    scored = (load_checkpoint(sixth) or {})["average"]
+    same = {name: torch.equal(after[name], scored[name]) for name in after}
+    assert all(kept != name.startswith("heads.") for name, kept in same.items() if after[name].is_floating_point())
 
 
 @pytest.mark.parametrize(("of", "size"), [(FaceNet, (320, 320)), (FaceNet, (416, 288)), (PlainNet, (416, 288))])

@@ -16,6 +16,7 @@ from export.detector_loss import (
     RANK_WEIGHT,
     RANK_WIDTH,
     TAUGHT_WEIGHT,
+    TOLD_RELIEF,
     UNCOVERED_WEIGHT,
     assign,
     best,
@@ -182,7 +183,7 @@ class TestLoss:
     def test_what_teachers_tell_costs_nothing_where_it_is_known_and_pulls_elsewhere(self) -> None:
         raw = answers(1).requires_grad_()
         told = raw[..., :2].detach().clone()
-        rest = (self.FACES, self.OWNER, self.COVERED, self.POINTS, *NOTHING)
+        rest = (self.FACES, self.OWNER, torch.tensor([True]), self.POINTS, *NOTHING)
         assert "taught" not in loss(raw, CELLS, *rest)
         assert float(loss(raw, CELLS, *rest, told=told)["taught"].detach()) == pytest.approx(0, abs=1e-4)
         told[0, 5, 0] += 3
@@ -204,6 +205,24 @@ class TestLoss:
         parts = [loss(raw, CELLS, *rest, torch.tensor([doubtful]), told=told) for doubtful in (True, False)]
         assert float(parts[0]["taught"]) == pytest.approx(0, abs=1e-4)
         assert float(parts[1]["taught"]) > 1
+
+    def test_what_teachers_tell_of_a_face_is_lowered_where_it_is_not_known_to_be_uncovered(self) -> None:
+        raw = torch.zeros(1, len(CELLS), 16)
+        raw[..., 2:4] = (torch.tensor([55.0, 62.0]) - CELLS[:, :2]) / CELLS[:, 2:]
+        raw[..., 4:6] = (torch.tensor([50.0, 56.0]) / CELLS[:, 2:]).log()
+        raw[0, 1::2, 2] += 99 / CELLS[1::2, 2]  # every other cell's box lies beside the face
+        told = raw[..., :2].clone()
+        raw[0, ::2, :2] -= TOLD_RELIEF
+
+        def cost(uncovered: bool, raw: torch.Tensor) -> float:
+            face = (self.FACES, self.OWNER, torch.tensor([uncovered]), self.POINTS)
+            return float(loss(raw, CELLS, *face, *NOTHING, told=told)["taught"])
+
+        assert cost(False, raw) == pytest.approx(0, abs=1e-4)
+        assert cost(True, raw) > 0.01
+        raw[..., :2] = told
+        assert cost(True, raw) == pytest.approx(0, abs=1e-4)
+        assert cost(False, raw) > 0.01
 
     def test_what_is_told_of_unlabelled_windows_counts_by_the_cells_with_a_face(self) -> None:
         told = torch.full((2, 50, 2), -20.0)

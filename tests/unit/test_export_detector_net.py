@@ -11,12 +11,12 @@ if reason := missing("torch", "onnx"):
 
 import torch
 
-from export.detector_net import INPUT_SCALE, OUTPUTS, FaceNet, Net, PlainNet, YuNetContract, kernels_of, like
+from export.detector_net import INPUT_SCALE, OUTPUTS, FaceNet, Net, PlainNet, YuNetContract, kernels_of, like, widen
 from export.from_onnx import adopt
 from export.to_onnx import export_detector
 from export.training import save_checkpoint
 
-NETS = [FaceNet(), PlainNet(), PlainNet((48, 64, 32)), PlainNet(times=2)]
+NETS = [FaceNet(), FaceNet((32, 64, 64)), PlainNet(), PlainNet((48, 64, 32)), PlainNet(times=2)]
 
 
 class TestNet:
@@ -39,6 +39,24 @@ class TestNet:
         assert [(k, v.shape) for k, v in again.state_dict().items()] == [
             (k, v.shape) for k, v in net.state_dict().items()
         ]
+
+    def test_channels_that_heads_lacked_change_nothing_until_they_have_learnt(self) -> None:
+        torch.manual_seed(0)
+        narrow, wide = FaceNet((32, 64, 64)), FaceNet()
+        train_norms(narrow)
+        for head in narrow.heads:
+            torch.nn.init.normal_(head.out.weight, std=0.05)
+        wide.load_state_dict(widen(narrow.state_dict()))
+        assert [head.out.in_channels for head in wide.heads] == [48, 80, 80]
+        picture = torch.rand(1, 3, 64, 96) * 255
+        maps = wide.eval()(picture)
+        for a, b in zip(maps, narrow.eval()(picture), strict=True):
+            torch.testing.assert_close(a, b)
+        sum(m.sum() for m in maps).backward()
+        for head, old in zip(wide.heads, narrow.heads, strict=True):
+            assert (head.out.weight.grad[:, old.out.in_channels :] != 0).any()
+        same = zip(wide.state_dict().values(), widen(wide.state_dict()).values(), strict=True)
+        assert all(torch.equal(a, b) for a, b in same)
 
     def test_the_contract_gives_opencvs_twelve_outputs(self) -> None:
         net = FaceNet().eval()

@@ -111,9 +111,11 @@ def test_what_is_no_detector_is_refused_before_anything_is_read(tmp_path: Path) 
         train(tmp_path / "out", 0.01, device="abacus")
     with pytest.raises(UsageError, match=r"--mix: .*; expected --teacher ONNX with it"):
         train(tmp_path / "out", 0.01, mix=True)
-    for teachers in ([], [models_dir() / "face_detector" / "model.onnx"]):
-        with pytest.raises(UsageError, match=r"--boxes: .*; expected a trained net \(--start ONNX, .*\), no --teacher"):
-            train(tmp_path / "out", 0.01, teachers=teachers, boxes=True)
+    with pytest.raises(UsageError, match=r"--only heads: nothing is trained; expected --start ONNX, or --restart in "):
+        train(tmp_path / "out", 0.01, only="heads")
+    file = models_dir() / "face_detector" / "model.onnx"
+    with pytest.raises(UsageError, match=r"--only boxes: .*; expected no --teacher with it"):
+        train(tmp_path / "out", 0.01, start=file, teachers=[file], only="boxes")
     assert not (tmp_path / "out").exists()
 
 
@@ -131,3 +133,14 @@ def test_a_net_that_begins_at_a_released_file_keeps_the_heads_it_has_there(tmp_p
     assert isinstance(after, PlainNet)
     for a, b in zip(before.heads, after.heads, strict=True):
         torch.testing.assert_close(a.out.weight, b.out.weight)
+
+
+def test_a_net_that_begins_at_a_file_with_fewer_channels_in_its_heads_gets_the_others(tmp_path: Path) -> None:
+    before = trained(FaceNet((16, 64, 32)))
+    torch.save({"average": before.state_dict()}, tmp_path / "checkpoint.pt")
+    export_detector(tmp_path / "checkpoint.pt", tmp_path / "model.onnx")
+    after = released(tmp_path / "model.onnx", [(1.0, [red_scene()])], seed=0).eval()
+    assert [(k, v.shape) for k, v in after.state_dict().items()] == [
+        (k, v.shape) for k, v in FaceNet().state_dict().items()
+    ]
+    torch.testing.assert_close(flat(scores(after, IMAGES)), flat(scores(before, IMAGES)), atol=1e-3, rtol=1e-3)
