@@ -144,13 +144,12 @@ def by_picture(hit: Tensor, owner: Tensor, pictures: int) -> Tensor:
 
 
 def finds(boxes: Tensor, faces: Tensor, owner: Tensor) -> Tensor:
-    """bool (B, N): boxes (B, N, 4) that count as one of the faces (M, 4) of their picture `owner` (M,), as
+    """bool (M, N): boxes (B, N, 4) that count as each of the faces (M, 4) of their picture `owner` (M,), as
     `evaluate_detector.matches` has it. A box that lies across two neighbours is none, though its cell is on a face."""
     overlap = pair_iou(boxes[owner], faces[:, None])
     size, face = (boxes[..., 2:] - boxes[..., :2]).prod(-1)[owner], (faces[:, 2:] - faces[:, :2]).prod(-1)[:, None]
     shared = overlap * (size + face) / (1 + overlap)
-    hit = (overlap >= 0.3) | ((shared >= 0.75 * size) & (size >= 0.125 * face))
-    return by_picture(hit, owner, len(boxes))
+    return (overlap >= 0.3) | ((shared >= 0.75 * size) & (size >= 0.125 * face))
 
 
 def taught(said: Tensor, told: Tensor, count: int | None = None) -> Tensor:
@@ -200,22 +199,23 @@ def loss(
         "obj": obj.sum() / count,
         **dict.fromkeys(("box", "kps", "rank", "doubt"), raw.sum() * 0),
     }
+    found = finds(boxes.detach(), faces, owner)
     if told is not None:
-        lower = TOLD_RELIEF * finds(boxes.detach(), faces[~uncovered], owner[~uncovered])
+        lower = TOLD_RELIEF * by_picture(found[~uncovered], owner[~uncovered], len(raw))
         told = told - lower[..., None]
         # Teachers score doubtful faces as high as others.
         parts["taught"] = taught(raw[..., :2][~vague], told[~vague], count)
     if len(b):
-        rivals = ~aside & ~finds(boxes.detach(), faces, owner) & (positive == 0)
+        rivals = ~aside & ~by_picture(found, owner, len(raw)) & (positive == 0)
         # Doubtful faces score highest: were they all that is ranked, heads from behind and hands would rise unseen. And
         # each is one false positive, however many cells see it.
         score, worst = scores.mean(-1), WORST * len(raw)
-        found = best(score, (b, cell), face, len(faces))
-        ranks = [rank(highest(score, some, worst), found, weight) for some in (rivals, rivals & ~vague)]
+        tops = best(score, (b, cell), face, len(faces))
+        ranks = [rank(highest(score, some, worst), tops, weight) for some in (rivals, rivals & ~vague)]
         parts["rank"] = RANK_WEIGHT * (ranks[0] + ranks[1]) / 2
         pictures = ignored_owner[doubtful]
         seen = score[pictures].masked_fill(~(hit[doubtful] & rivals[pictures]), -torch.inf).amax(1)
-        parts["doubt"] = DOUBT_WEIGHT * rank(seen[seen.isfinite()], found, weight)
+        parts["doubt"] = DOUBT_WEIGHT * rank(seen[seen.isfinite()], tops, weight)
         parts["box"] = BOX_WEIGHT * (1 - ciou(boxes[b, cell], faces[face])).sum() / count
         known = landmarks[face].isfinite().all(-1).all(-1)
         if known.any():

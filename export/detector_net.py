@@ -149,10 +149,10 @@ class PlainNet(Net):
 
 def like(kernels: list[Tensor]) -> Net:
     """An untrained network of the class and widths of given kernels, which stand in the order in which it runs them."""
-    deep = any(kernel.shape[1] == 1 for kernel in kernels)
-    # Heads come last: of each one or two layers of the tower, then the answers.
-    towers = tuple(answers.shape[1] for answers in (kernels[-7::3] if deep else kernels[-5::2]))
-    if deep:
+    paired = any(kernel.shape[1] == 1 for kernel in kernels)
+    # Heads come last: of each a tower, which is a layer, or a depthwise and a pointwise one, then the answers.
+    towers = tuple(answers.shape[1] for answers in (kernels[-7::3] if paired else kernels[-5::2]))
+    if paired:
         return FaceNet(towers if len(towers) == len(STRIDES) else TOWERS)
     times = max(1, len(kernels[0]) // FINEST) if kernels else 1
     return PlainNet(towers if len(towers) == len(STRIDES) else (), times)

@@ -10,7 +10,7 @@ if reason := missing("torch"):
 
 import torch
 
-from export.detector_loss import assign, ciou, decode, finds, grid, pair_iou
+from export.detector_loss import assign, by_picture, ciou, decode, finds, grid, pair_iou
 from export.engines import iou
 from export.evaluate_detector import matches
 
@@ -41,7 +41,8 @@ class TestOverlap:
         for corners in (boxes, faces):
             corners[..., 2:] += corners[..., :2] + 2
         owner = np.repeat([0, 1], [4, 5])  # the third picture is empty
-        found = finds(torch.from_numpy(boxes), torch.from_numpy(faces), torch.from_numpy(owner)).numpy()
+        of, by = torch.from_numpy(faces), torch.from_numpy(owner)
+        found = by_picture(finds(torch.from_numpy(boxes), of, by), by, len(boxes)).numpy()
         for i in range(2):
             assert found[i].tolist() == matches(boxes[i], faces[owner == i]).any(1).tolist()
             assert 10 < found[i].sum() < 100
