@@ -199,7 +199,7 @@ def by_cell(maps: list[Tensor]) -> Tensor:
 class YuNetContract(nn.Module):
     """Wraps a trained `Net` for export: twelve outputs (1, cells, 1|1|4|10), scores after the sigmoid.
 
-    The reshape is by constants, (1, -1, C), so one file serves every input size: OpenCV fails on `Shape` nodes.
+    The reshape is by constants, (1, C, -1), so one file serves every input size: OpenCV fails on `Shape` nodes.
     The input's scale moves into the first convolution, which saves a pass over the picture.
     """
 
@@ -210,12 +210,11 @@ class YuNetContract(nn.Module):
             next(self.net.stem.parameters()).mul_(INPUT_SCALE)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        # Channels are parted before they are turned, which OpenCV does faster than the other way round.
+        # Few operations, as the small ones take most of their time to start: cells are flattened before channels are
+        # parted, and those are parted at once.
         out: dict[str, list[Tensor]] = {"cls": [], "obj": [], "bbox": [], "kps": []}
         for answers in self.net.answers(image):
-            scores = answers[:, :2].sigmoid()
-            out["cls"].append(scores[:, :1].reshape(1, -1, 1))
-            out["obj"].append(scores[:, 1:].reshape(1, -1, 1))
-            out["bbox"].append(answers[:, 2:6].permute(0, 2, 3, 1).reshape(1, -1, 4))
-            out["kps"].append(answers[:, 6:].permute(0, 2, 3, 1).reshape(1, -1, 10))
+            cls, obj, bbox, kps = torch.split(answers.reshape(1, 16, -1), [1, 1, 4, 10], 1)
+            for name, part in zip(out, (cls.sigmoid(), obj.sigmoid(), bbox, kps), strict=True):
+                out[name].append(part.permute(0, 2, 1))
         return tuple(part for head in out.values() for part in head)
