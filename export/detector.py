@@ -39,7 +39,7 @@ from export.detector_net import (
 from export.detector_teachers import Teachers, mixtures, without_norms
 from export.from_onnx import adopt, kernels, origin
 from export.run import Recipe, Run
-from export.to_onnx import describe, export_detector
+from export.to_onnx import describe_teacher, export_detector
 from export.training import load_checkpoint, once, seed_everything, shared_data
 
 BATCH = 32  # windows of 320 px; fewer of larger ones
@@ -197,7 +197,7 @@ def train(
         plan = dataclasses.replace(plan, decay=0.0)  # which would shrink scores too
     facts = {
         "start": begun, "teachers": taught_by, "mix": mix, "only": str(only), "seed": seed, "device": device,
-        "batch": batch, "where": where,
+        "batch": batch, "times": net.times, "where": where,
     }  # fmt: skip
     torch.backends.cudnn.benchmark = True  # of three window sizes, each many times
     run = Run(out, net, plan, minutes, state, restart, facts, trained=start is not None)
@@ -226,7 +226,7 @@ def train(
             parts = {name: parts[name] for name in ("box", "kps")}
         run.learn(parts)
     if net.times > 1:
-        file, spent = out / "teacher.onnx", run.budget.spent / 60
+        file = out / "teacher.onnx"
         export_detector(run.path, file)
-        describe(file, f"a detector {net.times} times as wide, trained for {spent:.0f} minutes on {device}")
+        describe_teacher(file, net.times, run.budget.spent / 60, device)
     return run.path

@@ -12,39 +12,55 @@ from export import classifier, classifier_plots, detector, evaluate_classifier, 
 from export.classifier_data import Faces
 from export.detector_augment import DRAWN, TURNED, UNDER
 from export.detector_batches import FACES_PASTED, PASTED, WHOLE, WHOLE_LARGE
-from export.detector_net import OUTPUTS
+from export.detector_net import OUTPUTS, kernels_of, like
 from export.engines import open_engine
 from export.from_onnx import RELEASED
 from export.manifest import save_manifest, step, write_manifest
 from export.quantize import calibration_crops, quantize
-from export.to_onnx import export_classifier, export_detector
+from export.to_onnx import describe_teacher, export_classifier, export_detector
 from export.training import Curve, load_checkpoint, shared_data
 
 CAUTION = "Web images of mixed or no licence, used for training and evaluation only; none is in this project."
 SIZES = (320, 640)  # detector input sizes that are measured
+# Folder in `models`, name, and purpose.
+DETECTOR = (
+    "face_detector",
+    "face_detector",
+    "Finds faces, masked and bare alike; run by cv2.FaceDetectorYN or onnxruntime.",
+)
+TEACHER = (
+    "face_detector/teacher",  # not a model of the runtime, so not beside those
+    "face_teacher",
+    "Teaches face detectors (`train-detector --teacher`); {} times as wide, too slow for boards.",
+)
 # Options of training that its command names where they differ.
-USUAL = {"device": "cpu", "batch": detector.BATCH, "only": ""}
+USUAL = {"device": "cpu", "batch": detector.BATCH, "times": 1, "only": ""}
 
 
 def release_detector(run: Path, folder: Path | None = None, version: str = "1") -> dict[str, Any]:
-    """Make `models/face_detector` from a training folder. Gives the metrics that went into the manifest."""
-    folder = folder or models_dir() / "face_detector"
+    """Make `models/face_detector` from a training folder, or the folder teacher in it from that of a wider net. Gives
+    the metrics that went into the manifest."""
+    state = load_checkpoint(run / "checkpoint.pt") or {}
+    times = like(kernels_of(state["average"])).times
+    place, name, purpose = DETECTOR if times == 1 else TEACHER
+    folder = folder or models_dir() / place
     data = shared_data() / "scenes"
     worst = export_detector(run / "checkpoint.pt", folder / "model.onnx")
+    if times > 1:
+        describe_teacher(folder / "model.onnx", times, state["spent"] / 60, state["device"])
     pictures = evaluate_detector.read(data / "val.json", data / "images")
     results = {size: evaluate_detector.evaluate(open_engine(folder / "model.onnx"), pictures, size) for size in SIZES}
     (folder / "plots").mkdir(exist_ok=True)
     evaluate_detector.plot({f"{size} px": r for size, r in results.items()}, folder / "plots" / "recall.png")
     Curve(run / "curve.csv").plot(folder / "plots" / "training.png")
     (folder / "training.csv").write_bytes((run / "curve.csv").read_bytes())
-    state = load_checkpoint(run / "checkpoint.pt") or {}
     parts, start = " and ".join(map(str, state.get("averaged", []))), state.get("start")
     teachers, own = state.get("teachers", []), "models/face_detector/model.onnx"
     measured = {f"scenes/val, long side {s} px": _without_time(r.report()) for s, r in results.items()}
     write_manifest(
         folder,
         {"fp32": "model.onnx"},
-        name="face_detector",
+        name=name,
         version=version,
         task="face_detection",
         input={
@@ -67,7 +83,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
         },
         metrics={"torch against onnxruntime, largest difference": worst, **measured},
         training={
-            "purpose": "Finds faces, masked and bare alike; run by cv2.FaceDetectorYN or onnxruntime.",
+            "purpose": purpose.format(times),
             "data": [
                 "scenes/train.json (kaggle-853, ilc-2021, modelarts-hard): 1,723 images, boxed by hand",
                 "auto_bare.json: 663 photos and auto_street.json: 392 street frames, boxed by machine",

@@ -26,6 +26,7 @@ from export import classifier, detector, evaluate_classifier, release
 from export.classifier_data import MASK, NO_MASK, Faces, Finder, coco_faces, store_faces
 from export.detector_data import FACE, Scene
 from export.detector_net import INPUT_SCALE, OUTPUTS, FaceNet, Net, PlainNet
+from export.from_onnx import origin
 from export.manifest import write_manifest
 from export.to_onnx import export_classifier, export_detector
 from export.train_commands import Part
@@ -161,6 +162,12 @@ def test_a_detector_trains_resumes_and_is_released(
     again = detector.train(tmp_path / "again", 0.02, 1, 1, sets=sets, start=file, teachers=teachers, mix=True)
     third = load_checkpoint(again) or {}
     known = ["model.onnx of version 0", "a detector 2 times as wide, trained for 0 minutes on cpu"]
+    release.release_detector(tmp_path / "wide", tmp_path / "teacher")
+    wide = Model(tmp_path / "teacher").manifest
+    assert wide.name == "face_teacher"
+    assert "2 times as wide" in wide.training["purpose"]
+    assert "--times 2" in wide.training["command"]
+    assert origin(tmp_path / "teacher" / "model.onnx") == known[1]
     assert (third["start"], third["teachers"]) == (known[0], known)
     learnt = Curve(tmp_path / "again" / "curve.csv").rows()[-1]
     assert min(float(learnt["taught"]), float(learnt["mixed"])) >= 0

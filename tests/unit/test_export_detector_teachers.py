@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edge_app.errors import UsageError
-from edge_app.models import models_dir
+from edge_app.models import Model, models_dir
 from export.detector import open_teacher, released, train
 from export.detector_net import FaceNet, Net, PlainNet
 from export.detector_teachers import LAID_OVER, Teachers, mixtures, without_norms
@@ -98,6 +98,11 @@ def test_a_released_file_teaches_as_the_net_that_it_was_made_from(tmp_path: Path
     export_detector(tmp_path / "checkpoint.pt", tmp_path / "model.onnx")
     tell = Teachers([open_teacher(tmp_path / "model.onnx")])
     torch.testing.assert_close(tell(IMAGES, 0), flat(scores(teacher, IMAGES)), atol=1e-3, rtol=1e-3)
+
+
+def test_the_teacher_that_is_kept_is_a_wide_net_and_its_file_the_one_in_its_manifest() -> None:
+    folder = models_dir() / "face_detector" / "teacher"
+    assert open_teacher(Model(folder).file("fp32")).times == 3
 
 
 def test_what_is_no_detector_is_refused_before_anything_is_read(tmp_path: Path) -> None:
