@@ -197,7 +197,7 @@ def train(
         plan = dataclasses.replace(plan, decay=0.0)  # which would shrink scores too
     facts = {
         "start": begun, "teachers": taught_by, "mix": mix, "only": str(only), "seed": seed, "device": device,
-        "batch": batch, "times": net.times, "where": where,
+        "batch": batch, "where": where,
     }  # fmt: skip
     torch.backends.cudnn.benchmark = True  # of three window sizes, each many times
     run = Run(out, net, plan, minutes, state, restart, facts, trained=start is not None)

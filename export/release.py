@@ -100,7 +100,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
                 f"{100 * FACES_PASTED:g} % of them",
             ],
             "caution": CAUTION,
-            "command": _command("train-detector", own, "runs/wide/teacher.onnx", state),
+            "command": _command("train-detector", own, "runs/wide/teacher.onnx", {**state, "times": times}),
             **({"weights at the start": start} if start else {}),
             **({"learnt from": teachers} if teachers else {}),
             **({"where": state["where"]} if state.get("where") else {}),
