@@ -16,6 +16,9 @@ FINEST = 16  # channels at full detail
 # Channels of `FaceNet` at each stride, and between the features of each head and its 16 answers.
 WIDTHS, TOWERS = (64, 128, 128), (48, 80, 80)
 PLAIN_WIDTHS, PLAIN_TOWERS = (32, 64, 64), (24, 32, 64)  # of `PlainNet`
+# Share of cls in the released scores of each stride, which are means of log-odds: cls tells how well a box fits, obj
+# whether there is a face. Up to version 18 scores were the root of their product, which the smaller one rules.
+CLS_SHARES = (0.75, 0.65, 0.75)
 OUTPUTS = [f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in STRIDES]
 
 
@@ -200,7 +203,8 @@ class YuNetContract(nn.Module):
     """Wraps a trained `Net` for export: twelve outputs (1, cells, 1|1|4|10), scores after the sigmoid.
 
     The reshape is by constants, (1, C, -1), so one file serves every input size: OpenCV fails on `Shape` nodes.
-    The input's scale moves into the first convolution, which saves a pass over the picture.
+    The input's scale moves into the first convolution, which saves a pass over the picture. Both cls and obj are the
+    mean of the two (`CLS_SHARES`), so the root of their product is it too; the weights of each stay as learnt.
     """
 
     def __init__(self, net: Net) -> None:
@@ -213,8 +217,9 @@ class YuNetContract(nn.Module):
         # Few operations, as the small ones take most of their time to start: cells are flattened before channels are
         # parted, and those are parted at once.
         out: dict[str, list[Tensor]] = {"cls": [], "obj": [], "bbox": [], "kps": []}
-        for answers in self.net.answers(image):
+        for answers, share in zip(self.net.answers(image), CLS_SHARES, strict=True):
             cls, obj, bbox, kps = torch.split(answers.reshape(1, 16, -1), [1, 1, 4, 10], 1)
-            for name, part in zip(out, (cls.sigmoid(), obj.sigmoid(), bbox, kps), strict=True):
+            score = (obj + share * (cls - obj)).sigmoid()
+            for name, part in zip(out, (score, score, bbox, kps), strict=True):
                 out[name].append(part.permute(0, 2, 1))
         return tuple(part for head in out.values() for part in head)

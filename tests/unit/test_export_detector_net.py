@@ -11,7 +11,19 @@ if reason := missing("torch", "onnx"):
 
 import torch
 
-from export.detector_net import INPUT_SCALE, OUTPUTS, FaceNet, Net, PlainNet, YuNetContract, kernels_of, like, widen
+from export.detector_net import (
+    CLS_SHARES,
+    INPUT_SCALE,
+    OUTPUTS,
+    STRIDES,
+    FaceNet,
+    Net,
+    PlainNet,
+    YuNetContract,
+    kernels_of,
+    like,
+    widen,
+)
 from export.from_onnx import adopt
 from export.to_onnx import export_detector
 from export.training import save_checkpoint
@@ -69,7 +81,11 @@ class TestNet:
             head, stride = name.split("_")
             assert tuple(value.shape) == (1, 64 // int(stride) * (96 // int(stride)), channels[head])
         assert torch.equal(out["bbox_16"][0, 4 * 1 + 3 + 2], maps[1][0, 2:6, 1, 3])  # row 1, column 3 of six
-        assert torch.allclose(out["obj_8"][0, 13, 0], maps[0][0, 1, 1, 1].sigmoid())
+        for answers, share, stride in zip(maps, CLS_SHARES, STRIDES, strict=True):
+            cls, obj = answers[0, :2].flatten(1)
+            score = (share * cls + (1 - share) * obj).sigmoid()
+            for head in ("cls", "obj"):
+                torch.testing.assert_close(out[f"{head}_{stride}"][0, :, 0], score)
 
 
 @pytest.mark.parametrize("of", [FaceNet, PlainNet])
