@@ -218,8 +218,8 @@ class YuNetContract(nn.Module):
         # parted, and those are parted at once.
         out: dict[str, list[Tensor]] = {"cls": [], "obj": [], "bbox": [], "kps": []}
         for answers, share in zip(self.net.answers(image), CLS_SHARES, strict=True):
-            cls, obj, bbox, kps = torch.split(answers.reshape(1, 16, -1), [1, 1, 4, 10], 1)
-            score = (obj + share * (cls - obj)).sigmoid()
-            for name, part in zip(out, (score, score, bbox, kps), strict=True):
-                out[name].append(part.permute(0, 2, 1))
+            both, bbox, kps = torch.split(answers.reshape(1, 16, -1), [2, 4, 10], 1)
+            score = (torch.tensor([[[share, 1 - share]]]) @ both).sigmoid().reshape(1, -1, 1)
+            for name, part in zip(out, (score, score, bbox.permute(0, 2, 1), kps.permute(0, 2, 1)), strict=True):
+                out[name].append(part)
         return tuple(part for head in out.values() for part in head)
