@@ -36,6 +36,7 @@ from export.detector_net import (
     like,
     widen,
 )
+from export.detector_slim import slim
 from export.detector_teachers import Teachers, mixtures, without_norms
 from export.from_onnx import adopt, kernels, origin
 from export.run import Recipe, Run
@@ -93,14 +94,14 @@ def training_scenes(cache: Path) -> list[tuple[float, list[Scene]]]:
 
 
 def released(file: Path, sets: list[tuple[float, list[Scene]]], seed: int, times: int = 1) -> Net:
-    """The network of a released ONNX file, see `widen`. Raises UsageError where it is no detector's, or not `times` as
-    wide."""
+    """The network of a released ONNX file, with as many channels in each head as a new one has, see `slim` and `widen`.
+    Raises UsageError where it is no detector's, or not `times` as wide."""
     net = like(kernels(file))
     if times not in (1, net.times):
         raise UsageError(f"{file}: a network of another shape; expected one of --times {times}, or none given")
-    windows = islice(Batches(sets, BATCH, seed), 8)
-    adopt(net, file, (collate(samples)["images"].float() for samples in windows), INPUT_SCALE)
-    weights = widen(net.state_dict())
+    windows = [collate(samples)["images"] for samples in islice(Batches(sets, BATCH, seed), 8)]
+    adopt(net, file, (images.float() for images in windows), INPUT_SCALE)
+    weights = widen(slim(net, (images.float() for images in windows)).state_dict())
     net = like(kernels_of(weights))
     net.load_state_dict(weights)
     return net

@@ -14,7 +14,7 @@ STRIDES = (8, 16, 32)
 INPUT_SCALE = 1 / 128  # pixels 0..255 become 0..2
 FINEST = 16  # channels at full detail
 # Channels of `FaceNet` at each stride, and between the features of each head and its 16 answers.
-WIDTHS, TOWERS = (64, 128, 128), (48, 80, 80)
+WIDTHS, TOWERS = (64, 128, 128), (48, 64, 64)
 PLAIN_WIDTHS, PLAIN_TOWERS = (32, 64, 64), (24, 32, 64)  # of `PlainNet`
 # Share of cls in the released scores of each stride, which are means of log-odds: cls tells how well a box fits, obj
 # whether there is a face. Up to version 18 scores were the root of their product, which the smaller one rules.
@@ -100,6 +100,10 @@ class Net(nn.Module):
         super().__init__()
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
 
+    def towers(self) -> tuple[int, ...]:
+        """Channels of each head."""
+        return tuple(head.out.in_channels for head in self.heads if isinstance(head, Head))
+
     def forward(self, x: Tensor) -> list[Tensor]:
         return self.answers(x * INPUT_SCALE)
 
@@ -117,7 +121,7 @@ class FaceNet(Net):
     """The detector. Depthwise and pointwise convolutions have room for twice the channels of a plain net in about the
     same time, from stride 8 on; at finer strides they would move more memory than they do arithmetic.
 
-    towers: channels of each head; versions 16 and 17 have 32, 64 and 64."""
+    towers: channels of each head; version 18 has 48, 80 and 80."""
 
     def __init__(self, towers: tuple[int, ...] = TOWERS) -> None:
         super().__init__()
@@ -162,11 +166,13 @@ def like(kernels: list[Tensor]) -> Net:
 
 
 def widen(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a `FaceNet` with as many channels in each head as a new one has. Those it had fewer are drawn at
-    random, and count for nothing until they have learnt ('Net2Net', 1511.05641). Any other net's are as they were."""
-    if not isinstance(like(kernels_of(weights)), FaceNet):
+    """The weights of a `FaceNet` with at least as many channels in each head as a new one has. Those it had fewer are
+    drawn at random, and count for nothing until they have learnt ('Net2Net', 1511.05641). Any other net's are as they
+    were."""
+    net = like(kernels_of(weights))
+    if not isinstance(net, FaceNet):
         return weights
-    wide = FaceNet().state_dict()
+    wide = FaceNet(tuple(map(max, net.towers(), TOWERS))).state_dict()
     for name, weight in wide.items():
         if name.endswith(".out.weight"):
             weight.zero_()
