@@ -14,10 +14,10 @@ RIDGE = 1e-6
 
 @torch.no_grad()
 def slim(net: Net, inputs: Iterable[Tensor]) -> Net:
-    """The net with no more than `TOWERS` channels in each head. One after another goes the channel that the others best
-    make up for, and answers are fitted to what they were by least squares ('ThiNet', 1707.06342; 'Optimal Brain
-    Surgeon', NIPS 1992). Cells count by their score, log-odds raised by 3: nearly all
-    are empty.
+    """The net with no more than `TOWERS` channels in each head; as it is where it has none to spare. One after another
+    goes the channel that the others best make up for, and answers are fitted to what they were by least squares
+    ('ThiNet', 1707.06342; 'Optimal Brain Surgeon', NIPS 1992). Cells count by their score, log-odds raised by 3, as
+    nearly all are empty.
 
     inputs: batches of network input, to fit on.
     """
