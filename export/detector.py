@@ -147,7 +147,7 @@ def train(
         device: where to train, as torch names it. workers: processes that prepare batches.
         batch: windows of 320 px in a step; None: `BATCH`.
         times: 1: `FaceNet`; more: a `PlainNet` as wide, which is a teacher: teacher.onnx is written to `out` too. A
-            resumed run keeps the net it began with, and one that begins at a released file that file's, see `widen`.
+            resumed run keeps the net it began with, and one that begins at a file that file's, see `released`.
         mix: learn what teachers tell of the `mixtures` of each batch too, which takes a step twice the arithmetic.
         only: what learns of a trained net: its "heads", see `keep_features`, or "boxes" and landmarks, see
             `keep_scores`; "": all of it. A resumed run does as it began.
