@@ -22,32 +22,35 @@ def slim(net: Net, inputs: Iterable[Tensor]) -> Net:
     inputs: batches of network input, to fit on.
     """
     had = net.towers()
-    if not isinstance(net, FaceNet) or all(map(int.__le__, had, TOWERS)):
+    spare = [i for i, (count, most) in enumerate(zip(had, TOWERS, strict=True)) if count > most]
+    if not isinstance(net, FaceNet) or not spare:
         return net
+    # Sums of products of channels, and of channels and answers.
+    products = {i: torch.zeros(had[i] + 1, had[i] + 1, dtype=torch.float64) for i in spare}
+    told = {i: torch.zeros(had[i] + 1, len(WORTH), dtype=torch.float64) for i in spare}
     seen: list[Tensor] = []
-    outs = [head.get_submodule("out") for head in net.heads]
+    outs = [net.heads[i].get_submodule("out") for i in spare]
     hooks = [out.register_forward_pre_hook(lambda _, args: seen.append(with_one(args[0]))) for out in outs]
-    sums: list[list[Tensor]] = [[] for _ in outs]  # of products of channels, and of channels and answers
     training = net.training
     net.eval()
     for x in inputs:
         seen.clear()
-        for answers, channels, kept in zip(net(x), seen, sums, strict=True):
-            told = answers.permute(0, 2, 3, 1).flatten(0, 2).double()
-            weighed = channels * (told[:, :2].mean(1, keepdim=True) + 3).sigmoid()
-            found = [weighed.T @ channels, weighed.T @ (told * WORTH)]
-            kept[:] = [a + b for a, b in zip(kept, found, strict=True)] if kept else found
+        maps = net(x)
+        for i, channels in zip(spare, seen, strict=True):
+            answers = maps[i].permute(0, 2, 3, 1).flatten(0, 2).double()
+            weighed = channels * (answers[:, :2].mean(1, keepdim=True) + 3).sigmoid()
+            products[i] += weighed.T @ channels
+            told[i] += weighed.T @ (answers * WORTH)
     for hook in hooks:
         hook.remove()
     weights = net.state_dict()
-    for i, (products, told) in enumerate(sums):
-        if had[i] > TOWERS[i]:
-            left, fitted = choose(products, told, TOWERS[i])
-            for name in weights:
-                if name.startswith(f"heads.{i}.tower.1.") and weights[name].ndim:
-                    weights[name] = weights[name][left]
-            weights[f"heads.{i}.out.weight"] = (fitted[:-1] / WORTH).T.float()[..., None, None]
-            weights[f"heads.{i}.out.bias"] = (fitted[-1] / WORTH).float()
+    for i in spare:
+        left, fitted = choose(products[i], told[i], TOWERS[i])
+        for name in weights:
+            if name.startswith(f"heads.{i}.tower.1.") and weights[name].ndim:
+                weights[name] = weights[name][left]
+        weights[f"heads.{i}.out.weight"] = (fitted[:-1] / WORTH).T.float()[..., None, None]
+        weights[f"heads.{i}.out.bias"] = (fitted[-1] / WORTH).float()
     slimmed = FaceNet(tuple(map(min, had, TOWERS)))
     slimmed.load_state_dict(weights)
     return slimmed.train(training)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from export.detector_data import Scene
+    from export.detector_net import Net
 
 Pixels = npt.NDArray[np.uint8]
 RED = (0, 0, 255)  # BGR
@@ -85,6 +86,16 @@ def train_norms(net: "nn.Module") -> None:
             for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
                 assert tensor is not None
                 nn.init.uniform_(tensor, 0.2, 1.5)
+
+
+def trained(net: "Net", spread: float = 0.5) -> "Net":
+    """The detector, in place, with norms and heads as if it had learnt, for use; spread: of the heads' parameters."""
+    from torch import nn
+
+    train_norms(net)
+    for weight in net.heads.parameters():
+        nn.init.normal_(weight, std=spread)
+    return net.eval()
 
 
 def first_kernel(file: Path) -> npt.NDArray[np.float32]:

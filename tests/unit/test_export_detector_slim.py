@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.workshop import leave, missing, train_norms
+from tests.workshop import leave, missing, trained
 
 if reason := missing("torch"):
     leave(reason)
@@ -15,17 +15,10 @@ from export.detector_slim import slim
 IMAGES = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 255
 
 
-def trained(net: Net) -> Net:
-    train_norms(net)
-    for weight in net.heads.parameters():
-        torch.nn.init.normal_(weight, std=0.3)
-    return net.eval()
-
-
 @torch.inference_mode()
 def test_channels_that_others_make_up_for_are_taken_out_and_answers_stay() -> None:
     torch.manual_seed(0)
-    had = trained(FaceNet(tuple(tower + 8 for tower in TOWERS)))
+    had = trained(FaceNet(tuple(tower + 8 for tower in TOWERS)), 0.3)
     weights = had.state_dict()
     for i in range(3):  # the last eight channels of each head see what the first eight see
         for name, weight in weights.items():
@@ -42,7 +35,7 @@ def test_channels_that_others_make_up_for_are_taken_out_and_answers_stay() -> No
 @torch.inference_mode()
 def test_the_channel_that_is_missed_least_is_taken_out() -> None:
     torch.manual_seed(0)
-    had = trained(FaceNet((TOWERS[0], TOWERS[1] + 1, TOWERS[2])))
+    had = trained(FaceNet((TOWERS[0], TOWERS[1] + 1, TOWERS[2])), 0.3)
     fine, middle, coarse = had(IMAGES)
     slimmed = slim(had, [IMAGES])(IMAGES)
     assert torch.equal(slimmed[0], fine)  # as that head has no channel to spare

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.workshop import leave, missing, red_scene, train_norms
+from tests.workshop import leave, missing, red_scene, trained
 
 if reason := missing("torch"):
     leave(reason)
@@ -25,13 +25,6 @@ IMAGES = torch.randint(0, 256, (2, 3, 64, 96), generator=torch.Generator().manua
 def net(seed: int, times: int = 1) -> Net:
     torch.manual_seed(seed)
     return trained(FaceNet() if times == 1 else PlainNet(times=times))
-
-
-def trained(made: Net) -> Net:
-    train_norms(made)
-    for weight in made.heads.parameters():
-        torch.nn.init.normal_(weight, std=0.5)
-    return made.eval()
 
 
 @torch.no_grad()
