@@ -5,6 +5,7 @@ Intelligence Research, 2023). Two engines run the same file with the same decodi
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,7 @@ import onnxruntime as ort
 import supervision as sv
 
 from edge_app.errors import ModelError, first_line
-from edge_app.models import Manifest, Model, open_model
+from edge_app.models import Manifest, Model, open_model, open_session
 from edge_app.settings import DetectorSettings
 
 Image = npt.NDArray[np.uint8]
@@ -23,6 +24,7 @@ Rows = npt.NDArray[np.float32]  # (n, 15): x, y, w, h, five landmarks x y, score
 
 STRIDES = (8, 16, 32)
 MOST_CANDIDATES = 5000  # boxes that enter the overlap test; only crowds of noise reach it
+FRAME_SIZES = 8  # last ones that stay open; a camera has one, pictures have many
 
 
 class Engine(Protocol):
@@ -52,18 +54,29 @@ class OpenCvEngine:
 
 
 class OnnxRuntimeEngine:
-    """A network of that contract under ONNX Runtime, decoded as OpenCV's `face_detect.cpp` does."""
+    """A network of that contract under ONNX Runtime, decoded as OpenCV's `face_detect.cpp` does.
 
-    def __init__(self, session: ort.InferenceSession, score: float, iou: float) -> None:
-        self._session = session
-        self._input = session.get_inputs()[0].name
+    network: content of its ONNX file. Where a network's sizes are free, ONNX Runtime cannot merge all of its layers;
+    so each size of frames gets a session of its own, which opens in about the time that one frame of 640 px takes.
+    """
+
+    def __init__(self, network: bytes, score: float, iou: float, threads: int) -> None:
+        image = open_session(network).get_inputs()[0]
+        axes = [(axis, name) for axis, name in enumerate(image.shape[2:]) if isinstance(name, str)]
+
+        def open_for(size: tuple[int, int]) -> ort.InferenceSession:
+            return open_session(network, threads, sizes={name: size[axis] for axis, name in axes})
+
+        self._session = lru_cache(FRAME_SIZES)(open_for)
+        self._input = image.name
         self._outputs = [f"{head}_{s}" for head in ("cls", "obj", "bbox", "kps") for s in STRIDES]
         self._score, self._iou = score, iou
 
     def __call__(self, image: Image) -> Rows:
         height, width = image.shape[:2]
         padded = cv2.copyMakeBorder(image, 0, -height % 32, 0, -width % 32, cv2.BORDER_CONSTANT)
-        found = self._session.run(self._outputs, {self._input: cv2.dnn.blobFromImage(padded)})
+        session = self._session(padded.shape[:2])
+        found = session.run(self._outputs, {self._input: cv2.dnn.blobFromImage(padded)})
         parts = []
         for level, stride in enumerate(STRIDES):
             cls, obj, bbox, kps = (found[head * 3 + level][0] for head in range(4))
@@ -90,7 +103,8 @@ def opencv_engine(model: Model, score: float, iou: float, threads: int) -> Engin
 
 def onnxruntime_engine(model: Model, score: float, iou: float, threads: int) -> Engine:
     cv2.setNumThreads(threads)  # OpenCV still scales and pads the frames
-    return OnnxRuntimeEngine(model.session("fp32", threads), score, iou)
+    model.session("fp32")  # which checks its tensors
+    return OnnxRuntimeEngine(model.file("fp32").read_bytes(), score, iou, threads)
 
 
 ENGINES: dict[str, Callable[[Model, float, float, int], Engine]] = {

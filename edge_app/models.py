@@ -7,6 +7,7 @@ tensors differ from the manifest, because a wrong model gives wrong verdicts wit
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -150,14 +151,8 @@ class Model:
                 f"onnxruntime provider {provider!r} is not available here; available: {', '.join(available)}"
                 " (set classifier.provider, or install the onnxruntime build that has it)"
             )
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Spinning threads burn a whole core while they wait, which the other stages need.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            session = ort.InferenceSession(str(path), options, providers=[provider])
+            session = open_session(str(path), threads, provider)
         except Exception as error:  # onnxruntime raises many unrelated types here
             raise ModelError(f"{path}: onnxruntime cannot load it ({first_line(error)}): {_REPAIR}") from None
         self._check_tensors(path, session)
@@ -172,6 +167,27 @@ class Model:
                 raise ModelError(f"{path}: tensor {got[0]} differs from the manifest's {want[0]}: {_REPAIR}")
         if len(expected) != len(found):
             raise ModelError(f"{path}: {len(found)} tensors, the manifest has {len(expected)}: {_REPAIR}")
+
+
+def open_session(
+    network: str | bytes,
+    threads: int = 1,
+    provider: str = "CPUExecutionProvider",
+    sizes: Mapping[str, int] | None = None,
+) -> ort.InferenceSession:
+    """An ONNX network, a file's path or its content, with `threads` intra-op threads.
+
+    sizes: of free dimensions, by the names that the network gives them; others stay free.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Spinning threads burn a whole core while they wait, which the other stages need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for dimension, size in (sizes or {}).items():
+        options.add_free_dimension_override_by_name(dimension, size)
+    return ort.InferenceSession(network, options, providers=[provider])
 
 
 def open_model(folder: Path | None, name: ModelName, stage: Stage) -> Model:

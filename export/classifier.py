@@ -18,10 +18,10 @@ from torchvision.models.resnet import BasicBlock, conv1x1
 
 from edge_app.errors import UsageError, first_line
 from edge_app.faces import CROP_SIZE, to_network_input
+from edge_app.models import open_session
 from export.classifier_augment import vary
 from export.classifier_data import INCORRECT, MASK, NO_MASK, Faces, load_faces
 from export.classifier_more import JoinedFaces, added_faces
-from export.engines import open_session
 from export.from_onnx import adopt, origin
 from export.run import Recipe, Run
 from export.training import load_checkpoint, seed_everything, shared_data

@@ -12,9 +12,9 @@ import torch
 from sklearn import metrics
 
 from edge_app.faces import to_network_input
+from edge_app.models import open_session
 from export import classifier
 from export.classifier_data import Faces
-from export.engines import open_session
 from export.evaluate_classifier import Crops
 from export.quantize import calibration_crops, quantize
 from export.timing import in_turn

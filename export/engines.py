@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime as ort
 
 from edge_app.detector import ENGINES, Engine, OnnxRuntimeEngine, OpenCvEngine
 from edge_app.errors import ModelError, first_line
@@ -37,14 +36,7 @@ def open_engine(model: Path, kind: str = "opencv", threads: int = 1, score: floa
         for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
             if axis:
                 dimension.dim_param = f"{value.name}_{axis}"
-    return OnnxRuntimeEngine(open_session(network.SerializeToString(), threads), score, OVERLAP)
-
-
-def open_session(network: str | bytes, threads: int = 1) -> ort.InferenceSession:
-    """A bare ONNX network, a file's path or its content, on the CPU."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 3
-    return ort.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+    return OnnxRuntimeEngine(network.SerializeToString(), score, OVERLAP, threads)
 
 
 def xyxy(rows: Array) -> Array:

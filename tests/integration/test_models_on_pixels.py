@@ -98,6 +98,14 @@ class TestEngines:
         one, other = with_engine("opencv", size, score), with_engine("onnxruntime", size, score)
         assert [self.compare(one.detect(image), other.detect(image), score + 0.02) for image in film] == [1] * 9
 
+    def test_as_many_sizes_of_frames_as_one_likes(self, models: Path, film: list[Pixels]) -> None:
+        one, other = with_engine("opencv", 320), with_engine("onnxruntime", 320)
+        frame = np.zeros((320, 320, 3), np.uint8)
+        frame[:180] = cv2.resize(film[0], (320, 180), interpolation=cv2.INTER_AREA)
+        heights = [*range(32, 321, 32), 32, 320]  # more than stay open, and two of them again
+        found = [self.compare(one.detect(frame[:height]), other.detect(frame[:height])) for height in heights]
+        assert found[-1] == 1
+
     def test_crowds_too(self, models: Path, astronaut: Pixels) -> None:
         tile = cv2.resize(astronaut[:300, 60:380], (213, 200), interpolation=cv2.INTER_AREA)
         crowd = np.tile(np.asarray(tile, np.uint8), (4, 5, 1))

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from edge_app.errors import ModelError
-from edge_app.models import STAGES, Model, Stage, models_dir, open_model
+from edge_app.models import STAGES, Model, Stage, models_dir, open_model, open_session
 from tests.tiny_models import manifest, tiny_graph, write_folder
 
 
@@ -42,6 +43,16 @@ def test_threads_and_provider_are_those_asked_for(folder: Path) -> None:
     options = session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
     assert session.get_providers() == ["CPUExecutionProvider"]
+
+
+def test_a_session_for_given_sizes_takes_no_others(folder: Path) -> None:
+    network = (folder / "model.onnx").read_bytes()
+    free, given = open_session(network), open_session(network, sizes={"batch": 2})
+    assert [session.get_inputs()[0].shape for session in (free, given)] == [["batch", 3, 112, 112], [2, 3, 112, 112]]
+    two, three = (np.ones((count, 3, 112, 112), np.float32) for count in (2, 3))
+    assert np.array_equal(given.run(None, {"input": two})[0], free.run(None, {"input": two})[0])
+    with pytest.raises(InvalidArgument):
+        given.run(None, {"input": three})
 
 
 class TestManifest:
