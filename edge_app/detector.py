@@ -67,7 +67,7 @@ class OnnxRuntimeEngine:
         def open_for(size: tuple[int, int]) -> ort.InferenceSession:
             return open_session(network, threads, sizes={name: size[axis] for axis, name in axes})
 
-        self._session = lru_cache(FRAME_SIZES)(open_for)
+        self._session_for = lru_cache(FRAME_SIZES)(open_for)
         self._input = image.name
         self._outputs = [f"{head}_{s}" for head in ("cls", "obj", "bbox", "kps") for s in STRIDES]
         self._score, self._iou = score, iou
@@ -75,7 +75,7 @@ class OnnxRuntimeEngine:
     def __call__(self, image: Image) -> Rows:
         height, width = image.shape[:2]
         padded = cv2.copyMakeBorder(image, 0, -height % 32, 0, -width % 32, cv2.BORDER_CONSTANT)
-        session = self._session(padded.shape[:2])
+        session = self._session_for(padded.shape[:2])
         found = session.run(self._outputs, {self._input: cv2.dnn.blobFromImage(padded)})
         parts = []
         for level, stride in enumerate(STRIDES):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from edge_app.detector import shrink
 from edge_app.errors import UsageError, first_line
 from export.detector_augment import Sample
 from export.detector_batches import MOSAICS, Batches
@@ -101,10 +102,21 @@ def released(file: Path, sets: list[tuple[float, list[Scene]]], seed: int, times
         raise UsageError(f"{file}: a network of another shape; expected one of --times {times}, or none given")
     windows = [collate(samples)["images"] for samples in islice(Batches(sets, BATCH, seed), 8)]
     adopt(net, file, (images.float() for images in windows), INPUT_SCALE)
-    weights = widen(slim(net, (images.float() for images in windows)).state_dict())
+    weights = widen(slim(net, whole(sets)).state_dict())
     net = like(kernels_of(weights))
     net.load_state_dict(weights)
     return net
+
+
+def whole(sets: list[tuple[float, list[Scene]]]) -> Iterator[Tensor]:
+    """Every sixth picture of the first set as network input (1, 3, H, W), its long side 320 or 640 px in turn."""
+    for i, scene in enumerate(sets[0][1][::6]):
+        image = scene.image()
+        height, width = image.shape[:2]
+        scale = (320, 640)[i % 2] / max(height, width)
+        small = shrink(image, (max(1, round(width * scale)), max(1, round(height * scale))))
+        padded = cv2.copyMakeBorder(small, 0, -small.shape[0] % 32, 0, -small.shape[1] % 32, cv2.BORDER_CONSTANT)
+        yield torch.from_numpy(padded).permute(2, 0, 1)[None].float()
 
 
 def open_teacher(file: Path) -> Net:

@@ -14,7 +14,7 @@ STRIDES = (8, 16, 32)
 INPUT_SCALE = 1 / 128  # pixels 0..255 become 0..2
 FINEST = 16  # channels at full detail
 # Channels of `FaceNet` at each stride, and between the features of each head and its 16 answers.
-WIDTHS, TOWERS = (64, 128, 128), (48, 64, 64)
+WIDTHS, TOWERS = (64, 128, 128), (32, 64, 64)
 PLAIN_WIDTHS, PLAIN_TOWERS = (32, 64, 64), (24, 32, 64)  # of `PlainNet`
 # Share of cls in the released scores of each stride, which are means of log-odds: cls tells how well a box fits, obj
 # whether there is a face. Up to version 18 scores were the root of their product, which the smaller one rules.
@@ -208,7 +208,7 @@ def by_cell(maps: list[Tensor]) -> Tensor:
 class YuNetContract(nn.Module):
     """Wraps a trained `Net` for export: twelve outputs (1, cells, 1|1|4|10), scores after the sigmoid.
 
-    The reshape is by constants, (1, C, -1), so one file serves every input size: OpenCV fails on `Shape` nodes.
+    The reshape is by constants, (1, -1, 16), so one file serves every input size: OpenCV fails on `Shape` nodes.
     The input's scale moves into the first convolution, which saves a pass over the picture. Both cls and obj are the
     mean of the two (`CLS_SHARES`), so the root of their product is it too; the weights of each stay as learnt.
     """
@@ -220,12 +220,11 @@ class YuNetContract(nn.Module):
             next(self.net.stem.parameters()).mul_(INPUT_SCALE)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        # Few operations, as the small ones take most of their time to start: cells are flattened before channels are
-        # parted, and those are parted at once.
+        # Few operations, as the small ones take most of their time to start: what a cell says is one row, to be parted.
         out: dict[str, list[Tensor]] = {"cls": [], "obj": [], "bbox": [], "kps": []}
         for answers, share in zip(self.net.answers(image), CLS_SHARES, strict=True):
-            both, bbox, kps = torch.split(answers.reshape(1, 16, -1), [2, 4, 10], 1)
-            score = (torch.tensor([[[share, 1 - share]]]) @ both).sigmoid().reshape(1, -1, 1)
-            for name, part in zip(out, (score, score, bbox.permute(0, 2, 1), kps.permute(0, 2, 1)), strict=True):
+            both, bbox, kps = torch.split(answers.permute(0, 2, 3, 1).reshape(1, -1, 16), [2, 4, 10], 2)
+            score = (both @ torch.tensor([[share], [1 - share]])).sigmoid()
+            for name, part in zip(out, (score, score, bbox, kps), strict=True):
                 out[name].append(part)
         return tuple(part for head in out.values() for part in head)

@@ -10,12 +10,11 @@ if reason := missing("torch"):
 import torch
 
 from export.detector_net import TOWERS, FaceNet, Net, PlainNet
-from export.detector_slim import slim
+from export.detector_slim import mend, slim
 
 IMAGES = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 255
 
 
-@torch.inference_mode()
 def test_channels_that_others_make_up_for_are_taken_out_and_answers_stay() -> None:
     torch.manual_seed(0)
     had = trained(FaceNet(tuple(tower + 8 for tower in TOWERS)), 0.3)
@@ -32,7 +31,6 @@ def test_channels_that_others_make_up_for_are_taken_out_and_answers_stay() -> No
         torch.testing.assert_close(a, b, atol=0.02, rtol=0.02)
 
 
-@torch.inference_mode()
 def test_the_channel_that_is_missed_least_is_taken_out() -> None:
     torch.manual_seed(0)
     had = trained(FaceNet((TOWERS[0], TOWERS[1] + 1, TOWERS[2])), 0.3)
@@ -54,6 +52,25 @@ def without(net: Net, channel: int) -> torch.Tensor:
     other.load_state_dict(weights)
     middle: torch.Tensor = other(IMAGES)[1]
     return middle
+
+
+def test_a_head_is_trained_to_say_what_another_said() -> None:
+    torch.manual_seed(0)
+    teacher, pupil = trained(FaceNet((TOWERS[0] + 8, *TOWERS[1:])), 0.3).heads[0], trained(FaceNet(), 0.3).heads[0]
+    features = torch.randn(8, 1, 64, 8, 12)
+    examples = [(x, teacher(x).detach()) for x in features]
+    rest = torch.randn(8, 64, 8, 12)  # of which it has seen none
+    before = (pupil(rest) - teacher(rest)).square().mean().detach()
+    mend(pupil, examples)
+    assert (pupil(rest) - teacher(rest)).square().mean() < 0.5 * before
+
+
+def test_a_head_that_training_brings_no_nearer_stays_as_it_is() -> None:
+    torch.manual_seed(0)
+    head = trained(FaceNet(), 0.3).heads[0]
+    weights = {name: weight.clone() for name, weight in head.state_dict().items()}
+    mend(head, [(x, head(x).detach()) for x in torch.randn(8, 1, 64, 8, 12)])
+    assert all(torch.equal(weight, weights[name]) for name, weight in head.state_dict().items())
 
 
 @pytest.mark.parametrize("net", [FaceNet(), FaceNet((8, 8, 8)), PlainNet(times=2)])

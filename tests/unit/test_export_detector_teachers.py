@@ -14,8 +14,8 @@ from torch import Tensor
 
 from edge_app.errors import UsageError
 from edge_app.models import Model, models_dir
-from export.detector import open_teacher, released, train
-from export.detector_net import FaceNet, Net, PlainNet
+from export.detector import open_teacher, released, train, whole
+from export.detector_net import TOWERS, FaceNet, Net, PlainNet
 from export.detector_teachers import LAID_OVER, Teachers, mixtures, without_norms
 from export.to_onnx import export_detector
 
@@ -142,3 +142,27 @@ def test_a_net_that_begins_at_a_file_with_fewer_channels_in_its_heads_gets_the_o
         (k, v.shape) for k, v in FaceNet().state_dict().items()
     ]
     torch.testing.assert_close(flat(scores(after, IMAGES)), flat(scores(before, IMAGES)), atol=1e-3, rtol=1e-3)
+
+
+def test_a_net_that_begins_at_a_file_with_more_channels_in_its_heads_loses_those(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    before = trained(FaceNet((TOWERS[0] + 8, *TOWERS[1:])), 0.3)
+    torch.save({"average": before.state_dict()}, tmp_path / "checkpoint.pt")
+    export_detector(tmp_path / "checkpoint.pt", tmp_path / "model.onnx")
+    sets = [(1.0, [red_scene()])]
+    after = released(tmp_path / "model.onnx", sets, seed=0).eval()
+    assert after.towers() == TOWERS
+    (seen,) = whole(sets)  # what answers were fitted on
+    fitted, told = flat(after(seen)), flat(before(seen))
+    assert (fitted - told).square().mean() < 0.2 * told.var()
+
+
+def test_whole_pictures_are_seen_small_and_large_in_turn() -> None:
+    scenes = [red_scene() for _ in range(13)]
+    small, large, again = whole([(0.5, scenes), (0.5, [])])
+    height, width = scenes[0].image().shape[:2]
+    assert height < width
+    for picture, side in ((small, 320), (large, 640), (again, 320)):
+        padded = -(-round(side * height / width) // 32) * 32
+        assert (picture.shape, picture.dtype) == ((1, 3, padded, side), torch.float32)
+        assert picture.max() > 200
