@@ -56,16 +56,16 @@ class OpenCvEngine:
 class OnnxRuntimeEngine:
     """A network of that contract under ONNX Runtime, decoded as OpenCV's `face_detect.cpp` does.
 
-    network: content of its ONNX file. Where a network's sizes are free, ONNX Runtime cannot merge all of its layers;
-    so each size of frames gets a session of its own, which opens in about the time that one frame of 640 px takes.
+    Where a network's sizes are free, ONNX Runtime cannot merge all of its layers; so each size of frames gets a session
+    of its own, which opens in about the time that one frame of 640 px takes.
+
+    image: the network's input, as a session declares it. network: content of its ONNX file.
     """
 
-    def __init__(self, network: bytes, score: float, iou: float, threads: int) -> None:
-        image = open_session(network).get_inputs()[0]
-        axes = [(axis, name) for axis, name in enumerate(image.shape[2:]) if isinstance(name, str)]
-
+    def __init__(self, image: ort.NodeArg, network: bytes, score: float, iou: float, threads: int) -> None:
         def open_for(size: tuple[int, int]) -> ort.InferenceSession:
-            return open_session(network, threads, sizes={name: size[axis] for axis, name in axes})
+            sizes = zip(image.shape[2:], size, strict=True)
+            return open_session(network, threads, sizes={name: n for name, n in sizes if isinstance(name, str)})
 
         self._session_for = lru_cache(FRAME_SIZES)(open_for)
         self._input = image.name
@@ -73,8 +73,7 @@ class OnnxRuntimeEngine:
         self._score, self._iou = score, iou
 
     def __call__(self, image: Image) -> Rows:
-        height, width = image.shape[:2]
-        padded = cv2.copyMakeBorder(image, 0, -height % 32, 0, -width % 32, cv2.BORDER_CONSTANT)
+        padded = pad(image)
         session = self._session_for(padded.shape[:2])
         found = session.run(self._outputs, {self._input: cv2.dnn.blobFromImage(padded)})
         parts = []
@@ -103,14 +102,21 @@ def opencv_engine(model: Model, score: float, iou: float, threads: int) -> Engin
 
 def onnxruntime_engine(model: Model, score: float, iou: float, threads: int) -> Engine:
     cv2.setNumThreads(threads)  # OpenCV still scales and pads the frames
-    model.session("fp32")  # which checks its tensors
-    return OnnxRuntimeEngine(model.file("fp32").read_bytes(), score, iou, threads)
+    image = model.session("fp32").get_inputs()[0]
+    return OnnxRuntimeEngine(image, model.file("fp32").read_bytes(), score, iou, threads)
 
 
 ENGINES: dict[str, Callable[[Model, float, float, int], Engine]] = {
     "opencv": opencv_engine,
     "onnxruntime": onnxruntime_engine,
 }
+
+
+def pad(image: Image) -> Image:
+    """uint8 (h, w, 3) with black below and to the right, so that both sides are multiples of the coarsest stride."""
+    height, width = image.shape[:2]
+    below, right = -height % STRIDES[-1], -width % STRIDES[-1]
+    return np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT), np.uint8)
 
 
 def shrink(image: Image, size: tuple[int, int]) -> Image:

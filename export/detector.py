@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from edge_app.detector import shrink
+from edge_app.detector import pad, shrink
 from edge_app.errors import UsageError, first_line
 from export.detector_augment import Sample
 from export.detector_batches import MOSAICS, Batches
@@ -100,8 +100,8 @@ def released(file: Path, sets: list[tuple[float, list[Scene]]], seed: int, times
     net = like(kernels(file))
     if times not in (1, net.times):
         raise UsageError(f"{file}: a network of another shape; expected one of --times {times}, or none given")
-    windows = [collate(samples)["images"] for samples in islice(Batches(sets, BATCH, seed), 8)]
-    adopt(net, file, (images.float() for images in windows), INPUT_SCALE)
+    windows = (collate(samples)["images"].float() for samples in islice(Batches(sets, BATCH, seed), 8))
+    adopt(net, file, windows, INPUT_SCALE)
     weights = widen(slim(net, whole(sets)).state_dict())
     net = like(kernels_of(weights))
     net.load_state_dict(weights)
@@ -115,8 +115,7 @@ def whole(sets: list[tuple[float, list[Scene]]]) -> Iterator[Tensor]:
         height, width = image.shape[:2]
         scale = (320, 640)[i % 2] / max(height, width)
         small = shrink(image, (max(1, round(width * scale)), max(1, round(height * scale))))
-        padded = cv2.copyMakeBorder(small, 0, -small.shape[0] % 32, 0, -small.shape[1] % 32, cv2.BORDER_CONSTANT)
-        yield torch.from_numpy(padded).permute(2, 0, 1)[None].float()
+        yield torch.from_numpy(pad(small)).permute(2, 0, 1)[None].float()
 
 
 def open_teacher(file: Path) -> Net:

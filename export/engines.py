@@ -9,7 +9,7 @@ import onnx
 
 from edge_app.detector import ENGINES, Engine, OnnxRuntimeEngine, OpenCvEngine
 from edge_app.errors import ModelError, first_line
-from edge_app.models import Model
+from edge_app.models import Model, open_session
 
 Array = npt.NDArray[np.float32]
 
@@ -36,7 +36,8 @@ def open_engine(model: Path, kind: str = "opencv", threads: int = 1, score: floa
         for axis, dimension in enumerate(value.type.tensor_type.shape.dim):
             if axis:
                 dimension.dim_param = f"{value.name}_{axis}"
-    return OnnxRuntimeEngine(network.SerializeToString(), score, OVERLAP, threads)
+    content = network.SerializeToString()
+    return OnnxRuntimeEngine(open_session(content).get_inputs()[0], content, score, OVERLAP, threads)
 
 
 def xyxy(rows: Array) -> Array:
