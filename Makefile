@@ -7,20 +7,20 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 CHECKED := edge_app export tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format wheel clean
+.PHONY: help demo test check format wheel clean system-python system-demo system-test
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
 
-demo: $(VENV)/.demo ## run the main job on a built-in source: no camera, no screen, no download at run time
+demo: system-demo $(VENV)/.demo ## run the main job on a built-in source: no camera, no screen, no download at run time
 	@mkdir -p demo-out && rm -f demo-out/events.jsonl
 	$(BIN)/edge-app run demo --headless --output demo-out/annotated.mp4 --events demo-out/events.jsonl \
 		--summary demo-out/summary.json
 
-test: $(VENV)/.dev ## run every test, the training side included
+test: system-test $(VENV)/.dev ## run every test, the training side included
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.dev ## format, lint, types and the fast tests
+check: system-demo $(VENV)/.dev ## format, lint, types and the fast tests
 	$(BIN)/ruff format --check $(CHECKED)
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/mypy
@@ -30,7 +30,7 @@ format: $(VENV)/.dev ## format the code and fix what lint can fix
 	$(BIN)/ruff format $(CHECKED)
 	$(BIN)/ruff check --fix $(CHECKED)
 
-wheel: $(VENV)/.dev ## build dist/edge_app-*.whl, models included
+wheel: $(VENV)/.build ## build dist/edge_app-*.whl, models included
 	rm -rf build
 	$(BIN)/python -m build --wheel --outdir dist
 
@@ -40,15 +40,20 @@ clean: ## remove the environment and everything that was built; models stay
 
 # --- the environment ------------------------------------------------------------------------------------------------
 
-$(VENV)/.python:
+system-python system-demo system-test: # what of Debian's packages is lacking; nothing is done where nothing is
+	@PYTHON="$(PYTHON)" tools/system-packages.sh $(@:system-%=%)
+
+$(VENV)/.python: | system-python
 	@command -v $(PYTHON) >/dev/null || { \
 		echo "error: $(PYTHON) not found: install Python 3.11 or newer, or say make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "error: $$($(PYTHON) --version) is too old: edge_app needs 3.11 or newer; say make PYTHON=/path/to/python3.12" >&2; \
 		exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-		echo "error: $(PYTHON) cannot make environments: sudo apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.build: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) build
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.python pyproject.toml constraints.txt
@@ -59,4 +64,4 @@ $(VENV)/.demo: $(VENV)/.python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 	@echo "installing edge_app with its tests and the training side into $(VENV): this takes a while …"
 	$(PIP) --editable '.[demo,export,dev]'
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.build

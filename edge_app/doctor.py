@@ -13,13 +13,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from edge_app import shared_libraries
 from edge_app.board import board_text
 from edge_app.config import Resolved
 from edge_app.errors import EdgeAppError, ModelError, SourceError, UsageError
 from edge_app.settings import ClassifierSettings, DetectorSettings, Settings
 
 _PACKAGES = ("opencv-python", "onnxruntime", "numpy", "supervision", "trackers", "av", "pydantic", "prometheus-client")
-_LIBRARIES = {"libGL": "libgl1", "libgthread": "libglib2.0-0", "libglib": "libglib2.0-0", "libxcb": "libxcb1"}
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,11 @@ def require_opencv() -> None:
 
 
 def explain_import_error(error: ImportError) -> str:
-    """One line for an `import cv2` that failed: which package to install."""
-    library = re.search(r"(lib\w+)[\w.-]*\.so[.\d]*", str(error))
-    if library:
-        package = _LIBRARIES.get(library[1])
-        hint = "libgl1 libglib2.0-0" if package in (None, "libgl1", "libglib2.0-0") else package
-        return f"OpenCV needs {library[0]}, which this system lacks: sudo apt-get install {hint}"
+    """One line for an `import cv2` that failed: everything that is missing, and what to install."""
+    named = re.search(r"(lib\S+\.so[.\d]*): cannot open", str(error))
+    missing = shared_libraries.missing_from_opencv() or ([named[1]] if named else [])
+    if missing:
+        return shared_libraries.explain(missing)
     return f"OpenCV cannot be imported ({error}): pip install opencv-python"
 
 
@@ -127,6 +126,9 @@ def _opencv() -> Iterator[Row]:
 
     yield Row("opencv", "ok", f"{cv2.__version__}, {cv2.getNumThreads()} threads")
     yield from opencv_build(cv2.getBuildInformation())
+    if missing := shared_libraries.missing_from_opencv(window=True):
+        detail, _, advice = shared_libraries.explain(missing).partition(": ")
+        yield Row("opencv windows", "warning", detail, f"for --show: {advice}")
 
 
 def opencv_build(information: str) -> Iterator[Row]:

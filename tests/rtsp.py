@@ -18,22 +18,12 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 PATH = "/live"
 _SCRIPT = Path(__file__).with_name("rtsp_server.py")
 _PER_ROW, _ROWS = 20, 2
-_PROBE = """
-import gi
-gi.require_version("Gst", "1.0")
-gi.require_version("GstRtspServer", "1.0")
-from gi.repository import Gst, GstRtspServer
-Gst.init(None)
-for name in ("appsrc", "videoconvert", "x264enc", "rtph264pay", "rtpbin"):
-    if not Gst.ElementFactory.find(name):
-        raise SystemExit(f"GStreamer has no {name}")
-"""
 
 
 @cache
 def _problem() -> str | None:
     try:
-        probe = subprocess.run([SYSTEM_PYTHON, "-c", _PROBE], capture_output=True, text=True, timeout=60)
+        probe = subprocess.run([SYSTEM_PYTHON, str(_SCRIPT), "--check"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
     return None if probe.returncode == 0 else (probe.stderr.strip().splitlines() or ["no answer"])[-1]
@@ -41,7 +31,7 @@ def _problem() -> str | None:
 
 def need_server() -> None:
     """Skip where GStreamer's RTSP server is not installed; fail in CI."""
-    need(_problem() is None, f"no RTSP server ({_problem()}): `.ci/run` names the packages that make one")
+    need(_problem() is None, f"no RTSP server ({_problem()}): `make test` installs the packages that make one")
 
 
 class RtspServer:

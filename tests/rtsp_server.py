@@ -30,6 +30,8 @@ _LAUNCH = (
     " ! video/x-h264,profile=baseline ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
 )
 
+_ELEMENTS = ("appsrc", "videoconvert", "x264enc", "rtph264pay", "rtpbin")  # what it takes
+
 
 def stamp_bits(milliseconds: int) -> list[int]:
     """The blocks of a moment, most significant bit first. The check sum of all zeros is not zero: black is no time."""
@@ -142,8 +144,12 @@ def main() -> None:
     parser.add_argument("--login", metavar="USER:PASSWORD")
     parser.add_argument("--still", type=Path, metavar="FILE", help="raw I420 picture of that size")
     parser.add_argument("--unmounted", action="store_true")
+    parser.add_argument("--check", action="store_true", help="only say what is missing, if anything")
     args = parser.parse_args()
     Gst.init(None)
+    if args.check:
+        missing = [name for name in _ELEMENTS if not Gst.ElementFactory.find(name)]
+        sys.exit(f"GStreamer has no {', '.join(missing)}" if missing else 0)
     camera = Camera(args.size, args.fps, args.still.read_bytes() if args.still else b"")
     server, loop = GstRtspServer.RTSPServer(), GLib.MainLoop()
     server.set_address("127.0.0.1")

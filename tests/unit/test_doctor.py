@@ -1,3 +1,4 @@
+import re
 import socket
 from pathlib import Path
 
@@ -19,17 +20,16 @@ BUILD = """
 
 
 @pytest.mark.parametrize(
-    ("text", "packages"),
+    ("text", "hint"),
     [
-        ("libGL.so.1: cannot open shared object file: No such file or directory", "libgl1 libglib2.0-0"),
-        ("libgthread-2.0.so.0: cannot open shared object file: No such file", "libgl1 libglib2.0-0"),
-        ("libglib-2.0.so.0: cannot open shared object file: No such file", "libgl1 libglib2.0-0"),
+        ("libGL.so.1: cannot open shared object file: No such file or directory", "libgl1"),
+        ("libgthread-2.0.so.0: cannot open shared object file: No such file", "libglib2.0-0"),
         ("libxcb.so.1: cannot open shared object file: No such file", "libxcb1"),
         ("No module named 'cv2'", "pip install opencv-python"),
     ],
 )
-def test_a_failed_import_says_what_to_install(text: str, packages: str) -> None:
-    assert doctor.explain_import_error(ImportError(text)).endswith(packages)
+def test_a_failed_import_says_what_to_install(text: str, hint: str) -> None:
+    assert re.search(rf"\b{re.escape(hint)}\b", doctor.explain_import_error(ImportError(text)))
 
 
 def test_opencv_build_parts() -> None:
