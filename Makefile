@@ -32,7 +32,8 @@ format: $(VENV)/.dev ## format the code and fix what lint can fix
 
 wheel: $(VENV)/.build ## build dist/edge_app-*.whl, models included
 	rm -rf build
-	$(BIN)/python -m build --wheel --outdir dist
+	$(BIN)/python -m build --quiet --wheel --outdir dist
+	@ls dist/*.whl
 
 clean: ## remove the environment and everything that was built; models stay
 	rm -rf $(VENV) build dist demo-out *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

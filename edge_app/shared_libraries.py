@@ -5,10 +5,10 @@ Here the files of the package are read instead, without being loaded: each says 
 """
 
 import ctypes
-import importlib.util
 import re
 import shutil
 import struct
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -22,10 +22,10 @@ _NEEDED, _STRINGS = 1, 5  # tags of its dynamic section
 
 def missing_from_opencv(window: bool = False) -> list[str]:
     """Sonames that `import cv2` needs and this system lacks; window: that a window on an X display needs as well."""
-    spec = importlib.util.find_spec("cv2")
-    if spec is None or not spec.submodule_search_locations:
+    # Not by find_spec: a failed import leaves a path behind that leads it to the extension inside the package.
+    folder = next((path.parent for entry in sys.path if (path := Path(entry, "cv2", "__init__.py")).is_file()), None)
+    if folder is None:
         return []
-    folder = Path(spec.submodule_search_locations[0])
     start = [*folder.glob("*.so"), *folder.glob("python-*/*.so")]
     if window:
         start += folder.glob("qt/plugins/platforms/libqxcb.so")

@@ -1,14 +1,25 @@
-"""The commands of the workshop: `python -m export --help`. Training needs the `export` extra and the shared data."""
+"""The commands of the workshop: `python -m export --help`. Training needs the `export` extra and the shared data.
+
+Exit codes as for `edge-app`; 2 also stands for shared data that are not there and for an extra that is not installed.
+"""
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
-from edge_app.errors import EdgeAppError, UsageError
+from edge_app.errors import INTERRUPTED, EdgeAppError, UsageError
+from edge_app.process import guarded
 from export import evaluate_commands, retrain_commands, train_commands
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False,
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
 for command in (
     train_commands.train_classifier,
     train_commands.train_teacher,
@@ -26,23 +37,55 @@ for command in (
     app.command(command.__name__.replace("_", "-"))(command)
 
 
+@app.callback()
+def _root(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; same as EDGE_APP_DEBUG=1.")] = False,
+) -> None:
+    """Train, export, quantize, measure and promote the models of edge_app."""
+    if debug:
+        os.environ["EDGE_APP_DEBUG"] = "1"
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(UsageError.exit_code)
+
+
 def main() -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     # Read when torch is loaded: waiting OpenMP threads spin, on the core that the process preparing batches needs.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    return guarded(_run)
+
+
+def _run() -> object:
+    """The command; what only the workshop can meet becomes an error of ours, and `guarded` does the rest."""
     try:
-        app(standalone_mode=False)
-    except EdgeAppError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except typer.Exit as leaving:
-        return leaving.exit_code
-    except Exception as error:
-        if not hasattr(error, "format_message"):
+        code = app(prog_name="python -m export", standalone_mode=False)
+    except (EdgeAppError, BrokenPipeError):
+        raise
+    except ImportError as error:
+        raise UsageError(_explain(error)) from error
+    except OSError as error:
+        if error.filename is None:
             raise
-        print(f"error: {error.format_message()}", file=sys.stderr)
-        return UsageError.exit_code
-    return 0
+        raise UsageError(f"{error.filename}: {error.strerror}; check the path, and EDGE_APP_SHARED") from error
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # typer's complaints have it
+            raise
+        raise UsageError(f"{error.format_message()} (`python -m export --help` shows the usage)") from error
+    if code == INTERRUPTED:  # typer makes this of Ctrl-C
+        raise KeyboardInterrupt
+    return code
+
+
+def _explain(error: ImportError) -> str:
+    from edge_app.doctor import require_opencv
+
+    require_opencv()
+    module = (error.name or "").partition(".")[0]
+    if module in ("", "edge_app", "export"):
+        return f"{error}: install this checkout again: pip install '.[export]'"
+    return f"this command needs {module}, which cannot be imported ({error}): pip install '.[export]' in the checkout"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from export.classifier_data import INCORRECT, MASK, NO_MASK, Faces, load_faces
 from export.classifier_more import JoinedFaces, added_faces
 from export.from_onnx import adopt, origin
 from export.run import Recipe, Run
-from export.training import load_checkpoint, seed_everything, shared_data
+from export.shared import shared_data
+from export.training import load_checkpoint, seed_everything
 
 LABELS = ["mask", "no_mask"]
 # The widest that sees every training face some twenty times in three quarters of an hour on one core; what other shapes

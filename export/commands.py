@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_app.errors import UsageError
+from export.shared import shared_data
 
 if TYPE_CHECKING:
     from export.evaluate_classifier import Crops
@@ -22,16 +23,12 @@ class Which(StrEnum):
 
 def need_data(part: str) -> None:
     """Raises UsageError where the shared data lack `part`, a path inside them."""
-    from export.training import shared_data
-
     if not (shared_data() / part).exists():
         raise UsageError(f"{shared_data() / part}: no such file; set EDGE_APP_SHARED to the folder that holds data/")
 
 
 def val_data(data: Path | None) -> Path:
     """`--data` as given, or scenes/val of the shared data; known to exist, else UsageError."""
-    from export.training import shared_data
-
     if data is None:
         need_data("scenes/val.json")
         data = shared_data() / "scenes" / "val.json"

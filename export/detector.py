@@ -41,8 +41,9 @@ from export.detector_slim import slim
 from export.detector_teachers import Teachers, mixtures, without_norms
 from export.from_onnx import adopt, kernels, origin
 from export.run import Recipe, Run
+from export.shared import shared_data
 from export.to_onnx import describe_teacher, export_detector
-from export.training import load_checkpoint, once, seed_everything, shared_data
+from export.training import load_checkpoint, once, seed_everything
 
 BATCH = 32  # windows of 320 px; fewer of larger ones
 # A batch-normalised net this small takes so high a rate; no other was tried. The averaged weights are those of about

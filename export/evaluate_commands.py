@@ -9,6 +9,7 @@ import typer
 from edge_app.errors import UsageError
 from edge_app.models import models_dir
 from export.commands import Folder, Which, labelled_faces, show, val_data
+from export.shared import shared_data
 
 Peers = Annotated[list[Path] | None, typer.Option(help="Another detector's ONNX, measured in the same run.")]
 Sizes = Annotated[list[int] | None, typer.Option(help="Detector long side, pixels.  [default: 320 and 640]")]
@@ -49,15 +50,15 @@ def evaluate_together(
 ) -> None:
     """Of all labelled faces, how many are found and called right, end to end. Ours runs at its shipped threshold, a
     peer at the one that gives it 0.05 false positives an image on the same pictures."""
+    data = val_data(data)
+    if not data.is_file():
+        raise UsageError(f"{data}: a folder; expected a COCO file")
     from edge_app.detector import score_threshold
     from edge_app.models import Model
     from export import evaluate_detector as measure
     from export.engines import open_engine
     from export.evaluate_together import together
 
-    data = val_data(data)
-    if not data.is_file():
-        raise UsageError(f"{data}: a folder; expected a COCO file")
     detector = detector or models_dir() / "face_detector"
     pictures = measure.read(data, data.parent / "images")
     out: dict[str, Any] = {"data": str(data)}
@@ -79,13 +80,12 @@ def evaluate_clips(
     ] = None,
 ) -> None:
     """Run detector, classifier, tracker and votes over labelled clips and count right verdicts."""
-    from edge_app.config import resolve
-    from export.evaluate_clips import evaluate as measure
-    from export.training import shared_data
-
     folder = folder or shared_data() / "clips"
     if not (folder / "clips.json").is_file():
         raise UsageError(f"{folder / 'clips.json'}: no such file; expected a folder of clips with their labels")
+    from edge_app.config import resolve
+    from export.evaluate_clips import evaluate as measure
+
     show(measure(folder, resolve(config=None, assignments=assignments or (), flags={}).settings))
 
 

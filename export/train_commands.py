@@ -1,4 +1,7 @@
-"""The commands that make models: train, average, mine and release."""
+"""The commands that make models: train, average, mine and release.
+
+What is missing is said before torch is loaded, which takes seconds and may not be installed.
+"""
 
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +12,7 @@ import typer
 from edge_app.errors import UsageError
 from edge_app.models import models_dir
 from export.commands import Folder, Which, need_data, show
+from export.shared import shared_data
 
 Minutes = Annotated[float, typer.Option(help="Training time, minutes, all resumed runs together.")]
 Seed = Annotated[int, typer.Option(help="Seed of weights, sampling and augmentation.")]
@@ -48,9 +52,9 @@ def train_classifier(
     ] = None,
 ) -> None:
     """Train the mask classifier on the shared data."""
+    need_data("scenes/train.json")
     from export.classifier import train
 
-    need_data("scenes/train.json")
     taught = teacher or []
     print(train(out, minutes, seed, threads, resume, add=add or [], restart=restart, start=start, teachers=taught))
 
@@ -65,9 +69,9 @@ def train_teacher(
     resume: Resume = True,
 ) -> None:
     """Fine-tune a larger network, pretrained on ImageNet, for `train-classifier --teacher` to learn from."""
+    need_data("scenes/train.json")
     from export.teacher import train
 
-    need_data("scenes/train.json")
     print(train(out, minutes, seed, threads, resume))
 
 
@@ -77,12 +81,11 @@ def compare_classifiers(
     threads: Threads = 2,
 ) -> None:
     """Train the classifier in several widths, depths and input sizes alike; print accuracy and time as a table."""
+    need_data("scenes/train.json")
     from export import classifier_variants as variants
     from export.classifier_data import load_faces
     from export.evaluate_classifier import read_coco
-    from export.training import shared_data
 
-    need_data("scenes/train.json")
     scenes, found = shared_data() / "scenes", []
     faces = load_faces(shared_data(), out / "faces")
     for shape in variants.SHAPES:
@@ -119,9 +122,9 @@ def train_detector(
     ] = None,
 ) -> None:
     """Train the face detector on the shared data, from scratch or from an earlier one."""
+    need_data("scenes/train.json")
     from export.detector import train
 
-    need_data("scenes/train.json")
     print(
         train(
             out, minutes, seed, threads, resume, restart=restart, start=start, teachers=teacher or [], device=device,
@@ -135,11 +138,11 @@ def average(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Training folder to make, for `release`.")],
 ) -> None:
     """Average the weights of several checkpoints of one training."""
-    from export.training import average_checkpoints, save_checkpoint
-
     for file in checkpoints:
         if not file.is_file():
             raise UsageError(f"{file}: no such file; expected a checkpoint.pt that training wrote")
+    from export.training import average_checkpoints, save_checkpoint
+
     save_checkpoint(out / "checkpoint.pt", average_checkpoints(checkpoints))
     if (curve := checkpoints[-1].parent / "curve.csv").is_file():
         (out / "curve.csv").write_bytes(curve.read_bytes())
@@ -153,11 +156,11 @@ def mine_detector(
 ) -> None:
     """Find where the face detector errs on its training pictures. Sort the table by the sheets, change its last column
     where a face is, drop the lines you leave unsorted, and add the rest to models/face_detector/hard.csv."""
+    need_data("scenes/train.json")
     from export import detector_mining as mining
     from export.detector import training_scenes
     from export.engines import open_engine
 
-    need_data("scenes/train.json")
     scenes = [scene for _, part in training_scenes(out.parent / "scenes.npz") for scene in part]
     mining.mark(scenes, mining.read(mining.hard_file()))
     places = mining.mine(open_engine(folder or models_dir() / "face_detector", "onnxruntime"), scenes)
@@ -173,10 +176,10 @@ def release(
     version: Annotated[str, typer.Option(help="Version in the manifest.")] = "1",
 ) -> None:
     """Export a trained model to ONNX (classifier: int8 too), measure it on val, write manifest, card and plots."""
-    from export.release import release_classifier, release_detector
-
     if not (run / "checkpoint.pt").is_file():
         raise UsageError(f"{run}: no checkpoint.pt there; train first, or name the folder given to --out")
     need_data("scenes/val.json")
+    from export.release import release_classifier, release_detector
+
     make = release_detector if which is Which.face_detector else release_classifier
     show(make(run, folder, version))

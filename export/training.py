@@ -1,8 +1,7 @@
-"""What every training shares: a time budget, resumable checkpoints, a learning curve, the shared data folder."""
+"""What every training shares: a time budget, resumable checkpoints, a learning curve."""
 
 import csv
 import itertools
-import os
 import random
 import time
 from pathlib import Path
@@ -11,11 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-
-def shared_data() -> Path:
-    """The data folder: `EDGE_APP_SHARED`/data, else ../shared/data beside the checkout."""
-    root = os.environ.get("EDGE_APP_SHARED") or Path(__file__).resolve().parents[2] / "shared"
-    return Path(root) / "data"
+from edge_app.errors import UsageError, first_line
 
 
 def seed_everything(seed: int) -> None:
@@ -77,7 +72,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def average_checkpoints(paths: list[Path]) -> dict[str, Any]:
     """The last checkpoint with the mean of all averaged weights: where each of two runs of one training got better at
     something else, their mean often keeps both ('Model soups', 2203.05482)."""
-    states = [torch.load(path, map_location="cpu", weights_only=True) for path in paths]
+    states = [_read(path) for path in paths]
     mean = {
         name: torch.stack([s["average"][name] for s in states]).mean(0) if last.dtype.is_floating_point else last
         for name, last in states[-1]["average"].items()
@@ -96,7 +91,24 @@ def once(*lists: list[str]) -> list[str]:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+    """The state that a training saved there, None where there is no such file.
+
+    Raises:
+        UsageError: the file is no checkpoint, or a damaged one.
+    """
+    return _read(path) if path.is_file() else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many unrelated types here
+        raise UsageError(
+            f"{path}: cannot be read ({first_line(error)}); expected a checkpoint.pt that training wrote"
+        ) from None
+    if not isinstance(state, dict):
+        raise UsageError(f"{path}: holds no state; expected a checkpoint.pt that training wrote")
+    return state
 
 
 class Curve:

@@ -88,7 +88,7 @@ for step in ${steps[*]}; do
         inside "cd / && /root/wheel/bin/edge-app doctor && /root/wheel/bin/edge-app run demo --max-frames 50"
         # The next step begins as bare as this one did.
         inside "DEBIAN_FRONTEND=noninteractive apt-get -qq purge --autoremove --yes \
-            $(sed "s/.*sudo apt-get install //" "$log") && git --version" >/dev/null 2>&1 || true
+            $(sed "s/.*sudo apt-get install //" "$log")" >/dev/null 2>&1 || fail "its packages cannot be removed again"
         inside "rm -rf .venv dist build /root/wheel"
         ;;
     demo)

@@ -28,7 +28,8 @@ def broken_opencv(folder: Path) -> dict[str, str]:
         shutil.copyfile(library, folder / "opencv_python.libs" / library.name)
     _rename(outer, folder / "cv2" / "cv2.abi3.so", b"libxqa.so.1\0")
     _rename(inner, folder / "opencv_python.libs" / inner.name, b"libxqb.so.1\0")
-    (folder / "cv2" / "__init__.py").write_text("from .cv2 import imread\n", encoding="utf-8")
+    for script in Path(cv2.__file__).parent.glob("*.py"):
+        shutil.copyfile(script, folder / "cv2" / script.name)
     return {"libxqa.so.1": "libxqa1", "libxqb.so.1": "libxqb1"}
 
 

@@ -62,6 +62,13 @@ def test_weights_of_a_checkpoint_that_is_not_there(run: Run) -> None:
     assert not Path("x").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 cut off"])
+def test_a_damaged_checkpoint(run: Run, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    refused(run("average", "checkpoint.pt", "--out", "x"), "checkpoint.pt: cannot be read", "training wrote")
+    assert not Path("x").exists()
+
+
 def test_weights_go_into_a_new_run_with_the_curve(run: Run, tmp_path: Path) -> None:
     net = FaceNet()
     Curve(tmp_path / "old" / "curve.csv").add(minutes=1)

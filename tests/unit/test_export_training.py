@@ -19,6 +19,7 @@ import torch
 from export import training
 from export.muon import Muon
 from export.run import Recipe, Run
+from export.shared import shared_data
 from export.training import (
     Budget,
     Curve,
@@ -167,9 +168,9 @@ class TestCurve:
 
 def test_where_the_shared_data_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGE_APP_SHARED", str(tmp_path))
-    assert training.shared_data() == tmp_path / "data"
+    assert shared_data() == tmp_path / "data"
     monkeypatch.delenv("EDGE_APP_SHARED")
-    assert training.shared_data() == ROOT.parent / "shared" / "data"
+    assert shared_data() == ROOT.parent / "shared" / "data"
 
 
 class TestMuon:
