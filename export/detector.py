@@ -22,7 +22,7 @@ from edge_app.detector import pad, shrink
 from edge_app.errors import UsageError, first_line
 from export.detector_augment import Sample
 from export.detector_batches import MOSAICS, Batches
-from export.detector_data import DOUBTFUL, IGNORE, UNCOVERED, Scene, agree, load_sets
+from export.detector_data import DOUBTFUL, IGNORE, UNCOVERED, agree, load_sets
 from export.detector_loss import grid, loss, taught
 from export.detector_mining import hard_file, mark, read
 from export.detector_net import (
@@ -37,6 +37,7 @@ from export.detector_net import (
     like,
     widen,
 )
+from export.detector_scene import Scene
 from export.detector_slim import slim
 from export.detector_teachers import Teachers, mixtures, without_norms
 from export.from_onnx import adopt, kernels, origin

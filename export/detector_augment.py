@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from export.detector_data import DOUBTFUL, FACE, IGNORE, UNCOVERED, Scene
+from export.detector_data import DOUBTFUL, FACE, IGNORE, UNCOVERED
 from export.detector_paint import Image, draw_mask, turn_away
+from export.detector_scene import Scene
 from export.engines import Array
 from export.evaluate_detector import at_long_side
 

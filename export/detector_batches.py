@@ -8,8 +8,9 @@ import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
 from export.detector_augment import MIRRORED, Sample, mosaic, place, whole
-from export.detector_data import DOUBTFUL, FACE, UNCOVERED, Scene
+from export.detector_data import DOUBTFUL, FACE, UNCOVERED
 from export.detector_paint import lay, wear
+from export.detector_scene import Scene
 from export.engines import Array, iou
 
 # Share of the windows of 320 px, and of larger ones, that are whole pictures labelled by hand, as the runtime shows

@@ -6,16 +6,16 @@ Photos carry one label a picture and no box: there the teacher's confident boxes
 ignored. Val splits are never read here.
 """
 
-import json
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from rich.progress import track
 
+from edge_app.errors import UsageError
+from export import coco_file
+from export.detector_scene import Pixels, Scene, read_scenes, write_scenes
 from export.engines import Array, iou, landmarks, open_engine, xyxy
 
 # Kinds of a box. `FACE` wears a mask, or nobody said; of an `UNCOVERED` face, nose or mouth are known to show. A
@@ -30,43 +30,18 @@ REACH = np.array([0.81, 0.68, 2.05], np.float32)
 FEWEST = 40  # bare faces with landmarks that tell where a set's boxes end
 
 
-@dataclass(slots=True)
-class Scene:
-    """A picture and its faces.
-
-    name: folder/file. jpeg: the encoded file. boxes: float32 (n, 4) xyxy pixels. kinds: int (n,) FACE, UNCOVERED,
-    IGNORE or DOUBTFUL. landmarks: float32 (n, 5, 2) pixels, NaN where unknown. bare: bool (n,) known to wear no mask.
-    hard: float32 (k, 4) xyxy pixels, where an earlier net erred. by_hand: people labelled every face they could judge.
-    source: whose boxes they are.
-    """
-
-    name: str
-    jpeg: npt.NDArray[np.uint8]
-    boxes: Array
-    kinds: npt.NDArray[np.int64]
-    landmarks: Array
-    bare: npt.NDArray[np.bool_]
-    hard: Array = field(default_factory=lambda: np.zeros((0, 4), np.float32))
-    by_hand: bool = False
-    source: str = ""
-    pixels: npt.NDArray[np.uint8] | None = None
-
-    def image(self) -> npt.NDArray[np.uint8]:
-        """uint8 (H, W, 3) BGR, decoded once and kept (about 3 GB for all sets): decoding would take half of the time
-        that a training sample costs. Not to be written to."""
-        if self.pixels is None:
-            self.pixels = np.asarray(cv2.imdecode(self.jpeg, cv2.IMREAD_COLOR), np.uint8)
-        return self.pixels
-
-
 def name(file: Path) -> str:
     """A picture's name in tables that hold on every machine; unique among the training sets."""
     return f"{file.parent.name}/{file.name}"
 
 
 def read_coco(coco: Path, images: Path, teacher: Path, by_hand: bool = False) -> list[Scene]:
-    """Scenes of a COCO file. `iscrowd` annotations become IGNORE; landmarks come from the teacher at IoU 0.45."""
-    data = json.loads(coco.read_text(encoding="utf-8"))
+    """Scenes of a COCO file. `iscrowd` annotations become IGNORE; landmarks come from the teacher at IoU 0.45.
+
+    Raises:
+        UsageError: not a COCO file, or a picture of it that is missing or cannot be decoded.
+    """
+    data = coco_file.read(coco)
     names = {c["id"]: c["name"] for c in data["categories"]}
     by_image: dict[int, list[dict[str, Any]]] = {i["id"]: [] for i in data["images"]}
     for annotation in data["annotations"]:
@@ -74,8 +49,9 @@ def read_coco(coco: Path, images: Path, teacher: Path, by_hand: bool = False) ->
     net, scenes = open_engine(teacher, score=TEACHER_DOUBTFUL), []
     for entry in track(data["images"], description=coco.name, transient=True):
         file = images / entry["file_name"]
-        jpeg = np.fromfile(file, np.uint8)
-        image = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)
+        jpeg, image = _picture(file)
+        if image is None:
+            raise UsageError(f"{file}: cannot be decoded; restore this picture of {coco.name}")
         notes = by_image[entry["id"]]
         xywh = np.array([n["bbox"] for n in notes], np.float32).reshape(-1, 4)
         boxes = np.c_[xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]
@@ -95,12 +71,18 @@ def read_coco(coco: Path, images: Path, teacher: Path, by_hand: bool = False) ->
     return scenes
 
 
+def _picture(file: Path) -> tuple[Pixels, Pixels | None]:
+    """Its bytes, and uint8 (H, W, 3) BGR or None where they cannot be decoded."""
+    content = np.fromfile(file, np.uint8)
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+    return content, None if image is None else np.asarray(image, np.uint8)
+
+
 def read_photos(folder: Path, bare: bool, teacher: Path) -> list[Scene]:
     """Photos of one label: the teacher's sure boxes are faces, its doubtful ones ignored; none sure: left out."""
     net, scenes = open_engine(teacher, score=TEACHER_DOUBTFUL), []
     for path in track(sorted(folder.iterdir()), description=f"photos {folder.name}", transient=True):
-        jpeg = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+        jpeg, image = _picture(path)
         if image is None:
             continue
         # A face that fills a photo is beyond the teacher; a wide border brings it back into view.
@@ -117,24 +99,17 @@ def read_photos(folder: Path, bare: bool, teacher: Path) -> list[Scene]:
 
 
 def load_sets(data: Path, teacher: Path, cache: Path) -> list[tuple[float, list[Scene]]]:
-    """All training sets with their sampling weights; read once, then from `cache` (a NumPy archive)."""
+    """All training sets with their sampling weights; read once, then from `cache`."""
     scenes, photos = data / "scenes", data / "photos" / "train"
     images, train = scenes / "images", scenes / "train.json"
-    kept = [part.name for part in fields(Scene)]
-    read = None
-    if cache.is_file():
-        with np.load(cache, allow_pickle=True) as stored:
-            if "kept" in stored and stored["kept"].tolist() == kept:  # scenes held less in earlier versions
-                read = stored["read"]
+    read = read_scenes(cache)
     if read is None:
-        read = np.empty(5, object)
-        read[:] = [
+        read = [
             read_coco(train, images, teacher, by_hand=True),
             *(read_coco(scenes / f"auto_{kind}.json", images, teacher) for kind in ("bare", "street")),
             *(read_photos(photos / label, label == "no_mask", teacher) for label in ("no_mask", "mask")),
         ]
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(cache, read=read, kept=kept)
+        write_scenes(cache, read)
     labelled, auto_bare, auto_street, bare, masked = read
     scarce = pictures_with(set(UNCOVERED_LABELS), train, images)
     return [
@@ -180,7 +155,7 @@ def agree(scenes: list[Scene]) -> None:
 
 def pictures_with(labels: set[str], coco: Path, images: Path) -> set[str]:
     """Names, as `Scene.name`, of a COCO file's pictures in which a face of one of the labels is marked."""
-    data = json.loads(coco.read_text(encoding="utf-8"))
+    data = coco_file.read(coco)
     wanted = {c["id"] for c in data["categories"] if c["name"] in labels}
     found = {n["image_id"] for n in data["annotations"] if n["category_id"] in wanted and not n.get("iscrowd")}
     return {name(images / i["file_name"]) for i in data["images"] if i["id"] in found}

@@ -19,7 +19,8 @@ from rich.progress import track
 
 from edge_app.detector import Engine
 from edge_app.models import models_dir
-from export.detector_data import DOUBTFUL, IGNORE, Scene
+from export.detector_data import DOUBTFUL, IGNORE
+from export.detector_scene import Scene
 from export.engines import Array, iou, xyxy
 from export.evaluate_detector import REFERENCE, SMALLEST, at_long_side, inside, matches
 

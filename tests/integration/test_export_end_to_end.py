@@ -24,8 +24,9 @@ from edge_app.models import Model
 from edge_app.settings import ClassifierSettings, DetectorSettings
 from export import classifier, detector, evaluate_classifier, release
 from export.classifier_data import MASK, NO_MASK, Faces, Finder, coco_faces, store_faces
-from export.detector_data import FACE, Scene
+from export.detector_data import FACE
 from export.detector_net import INPUT_SCALE, OUTPUTS, FaceNet, Net, PlainNet
+from export.detector_scene import Scene
 from export.from_onnx import origin
 from export.manifest import write_manifest
 from export.to_onnx import export_classifier, export_detector

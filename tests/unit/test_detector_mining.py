@@ -16,8 +16,9 @@ if reason := missing("torch", "sklearn", "matplotlib"):
 from export import detector_batches
 from export.detector_augment import place
 from export.detector_batches import Batches
-from export.detector_data import DOUBTFUL, FACE, IGNORE, Scene
+from export.detector_data import DOUBTFUL, FACE, IGNORE
 from export.detector_mining import MISSED, NOTHING, TILE, UNMARKED, Place, hard_file, mark, mine, read, sheets, write
+from export.detector_scene import Scene
 
 Rows = npt.NDArray[np.float32]
 GOAL = (520, 30, 560, 70)

@@ -2,19 +2,22 @@
 
 import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from edge_app.errors import UsageError
 from edge_app.models import models_dir
 from tests.workshop import Pixels, leave, missing, red_scene
 
 if reason := missing("torch", "sklearn", "matplotlib"):
     leave(reason)
 
-from export.detector_data import DOUBTFUL, FACE, IGNORE, REACH, UNCOVERED, Scene, agree, load_sets, reach
+from export.detector_data import DOUBTFUL, FACE, IGNORE, REACH, UNCOVERED, agree, load_sets, reach
+from export.detector_scene import Scene, read_scenes, write_scenes
 
 LABELS = ("mask", "no_mask", "incorrect_mask", "unlabelled_face", "face")
 BOX = (170, 60, 110, 150)  # x, y, width, height of the astronaut's face
@@ -74,13 +77,76 @@ def test_pictures_with_scarce_labels_are_a_set_of_their_own(data: Path, tmp_path
     assert [sorted(scene.name for scene in scenes) for _, scenes in load_sets(data, teacher, cache)] == names
 
 
-def test_a_cache_of_scenes_that_held_less_is_read_anew(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["earlier", "objects", "cut off", "empty"])
+def test_a_cache_that_cannot_be_used_is_made_anew(data: Path, tmp_path: Path, content: str) -> None:
     teacher, cache = models_dir() / "face_detector" / "model.onnx", tmp_path / "pictures.npz"
-    np.savez(cache, read=np.empty(5, object))
+    if content == "earlier":
+        np.savez(cache, format=np.array(0))
+    elif content == "objects":
+        np.savez(cache, read=np.empty(5, object), format=np.array([None]))
+    else:
+        write_scenes(cache, [[red_scene()]])
+        cache.write_bytes(cache.read_bytes()[: 300 if content == "cut off" else 0])
     assert [len(scenes) for _, scenes in load_sets(data, teacher, cache)] == [2, 2, 1, 1, 5, 5]
     assert {scene.source for _, scenes in load_sets(data, teacher, cache) for scene in scenes} == {
         "train", "machine", "photos"
     }  # fmt: skip
+
+
+def test_scenes_come_back_from_their_file_as_they_were(tmp_path: Path) -> None:
+    first, second, third = red_scene(), red_scene((10, 20, 90, 110)), red_scene()
+    first.hard, first.by_hand, first.source = np.array([[1, 2, 3, 4], [5, 6, 7, 8]], np.float32), True, "ilc-2021"
+    second.name, second.jpeg = "drawn/größer.png", second.jpeg[:100]
+    none = np.zeros(0)
+    third.boxes, third.kinds = none.reshape(0, 4).astype(np.float32), none.astype(np.int64)
+    third.landmarks, third.bare = none.reshape(0, 5, 2).astype(np.float32), none.astype(bool)
+    sets = [[first], [], [second, third]]
+    write_scenes(tmp_path / "new" / "scenes.npz", sets)
+    read = read_scenes(tmp_path / "new" / "scenes.npz") or []
+    assert [len(part) for part in read] == [1, 0, 2]
+    for before, after in zip([first, second, third], [read[0][0], *read[2]], strict=True):
+        for part in fields(Scene):
+            was, now = getattr(before, part.name), getattr(after, part.name)
+            np.testing.assert_array_equal(now, was, strict=isinstance(was, np.ndarray))
+    assert (read[0][0].image() == first.image()).all()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["scenes.npz"]
+    write_scenes(tmp_path / "none.npz", [[], []])
+    assert read_scenes(tmp_path / "none.npz") == [[], []]
+
+
+class Intruder:
+    """Runs when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.mkdir, (Path(self.folder),)  # type: ignore[return-value]
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+
+@pytest.mark.parametrize("key", ["format", "names", "read"])
+def test_nothing_in_a_file_of_scenes_is_run(tmp_path: Path, key: str) -> None:
+    good = tmp_path / "good.npz"
+    write_scenes(good, [[red_scene()]])
+    with np.load(good) as stored:
+        columns = {**{name: stored[name] for name in stored.files}, key: np.array([Intruder(tmp_path / "run")], object)}
+    np.savez(tmp_path / "bad.npz", **columns)
+    assert read_scenes(tmp_path / "bad.npz") is None
+    assert not (tmp_path / "run").exists()
+    with np.load(tmp_path / "bad.npz", allow_pickle=True) as stored:  # it would have been
+        assert stored[key] is not None
+    assert (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("fault", ["missing", "empty", "text"])
+def test_a_picture_that_is_no_more(data: Path, tmp_path: Path, fault: str) -> None:
+    picture = data / "scenes" / "images" / "b.png"
+    picture.unlink()
+    if fault != "missing":
+        picture.write_bytes(b"" if fault == "empty" else b"text")
+    with pytest.raises((UsageError, FileNotFoundError), match=r"b\.png"):
+        load_sets(data, models_dir() / "face_detector" / "model.onnx", tmp_path / "pictures.npz")
+    assert not (tmp_path / "pictures.npz").exists()
 
 
 class TestAgree:
