@@ -110,7 +110,7 @@ class BenchReport:
         try:
             from matplotlib.figure import Figure
         except ImportError:
-            raise UsageError("--chart needs matplotlib: pip install 'edge-app[bench]'") from None
+            raise UsageError("--chart needs matplotlib: pip install matplotlib") from None
         passes = self.passes()
         figure = Figure(figsize=(7, 0.6 * len(passes) + 1.2), layout="constrained")
         axis = figure.subplots()

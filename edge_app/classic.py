@@ -46,7 +46,7 @@ def resnet50() -> bytes:
     try:
         from onnx import TensorProto, helper, numpy_helper
     except ImportError:
-        raise UsageError("--classic needs the onnx package: pip install 'edge-app[bench]'") from None
+        raise UsageError("--classic needs the onnx package: pip install onnx") from None
     rng = np.random.default_rng(0)
     nodes: list[Any] = []
     weights: list[Any] = []

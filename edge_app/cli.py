@@ -208,10 +208,10 @@ def bench_command(
         int | None, typer.Option("--frames", "--max-frames", metavar="N", help="Frames to measure.  [default: all]")
     ] = None,
     classic: Annotated[
-        bool, typer.Option("--classic", help="Also time the classic recipe and whole commands; needs edge-app[bench].")
+        bool, typer.Option("--classic", help="Also time the classic recipe and whole commands; needs onnx.")
     ] = False,
     chart: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw a bar chart; needs edge-app[bench].  [default: none]")
+        Path | None, typer.Option(metavar="FILE.png", help="Draw a bar chart; needs matplotlib.  [default: none]")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     config: ConfigOption = None,

@@ -40,7 +40,7 @@ def portrait(masked: bool) -> Picture:
     try:
         from skimage.data import astronaut
     except ImportError:
-        raise SourceError("demo: its portrait comes with scikit-image: pip install 'edge-app[demo]'") from None
+        raise SourceError("demo: its portrait comes with scikit-image: pip install scikit-image") from None
     bare = np.ascontiguousarray(astronaut()[_CROP][..., ::-1], np.uint8)
     return draw_mask(bare) if masked else bare
 

@@ -180,15 +180,19 @@ def store_faces(faces: Iterator[Face], path: Path) -> Faces:
     sizes = np.array([face.region.size for face in everything], np.int64)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path.with_suffix(".npy"), np.concatenate([face.region.ravel() for face in everything]))
-    np.savez(
-        path.with_suffix(".npz"),
-        offsets=np.cumsum(sizes) - sizes,
-        shapes=np.array([face.region.shape[:2] for face in everything], np.int64),
-        boxes=np.array([[face.box, face.seen] for face in everything], np.float32),
-        points=np.array([face.points for face in everything], np.float32),
-        kinds=np.array([face.kind for face in everything], np.int64),
-        sources=np.array([face.source for face in everything]),
-    )
+    columns: dict[str, Any] = {
+        "offsets": np.cumsum(sizes) - sizes,
+        "shapes": np.array([face.region.shape[:2] for face in everything], np.int64),
+        "boxes": np.array([[face.box, face.seen] for face in everything], np.float32),
+        "points": np.array([face.points for face in everything], np.float32),
+        "kinds": np.array([face.kind for face in everything], np.int64),
+        "sources": np.array([face.source for face in everything]),
+    }
+    # Last, and whole or not at all: where it is, the faces are taken as stored.
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **columns)
+    partial.replace(path.with_suffix(".npz"))
     return Faces(path)
 
 

@@ -52,7 +52,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def astronaut() -> npt.NDArray[np.uint8]:
     """A real portrait, uint8 (512, 512, 3) BGR: one bare face near the top."""
-    need(importlib.util.find_spec("skimage"), "scikit-image is missing: pip install 'edge-app[demo]'")
+    need(importlib.util.find_spec("skimage"), "scikit-image is missing: pip install scikit-image")
     from skimage.data import astronaut as portrait
 
     image: npt.NDArray[np.uint8] = np.ascontiguousarray(portrait()[..., ::-1])

@@ -42,7 +42,7 @@ def tiny_graph(
     *, size: int = 112, labels: int = 2, input_name: str = "input", output_name: str = "logits", half: bool = False
 ) -> bytes:
     """ONNX bytes of a classifier that looks at nothing but how red the picture is; `half`: its left half."""
-    need(importlib.util.find_spec("onnx"), "onnx is missing: pip install 'edge-app[export]'")
+    need(importlib.util.find_spec("onnx"), "onnx is missing: pip install onnx")
     from onnx import TensorProto, helper, numpy_helper
 
     weights = np.zeros((3, labels), np.float32)

@@ -26,7 +26,7 @@ def missing(*modules: str) -> str | None:
         try:
             importlib.import_module(name)
         except Exception as error:  # a broken pair of torch and torchvision raises more than ImportError
-            return f"{name} cannot be imported ({error}): pip install 'edge-app[export]'"
+            return f"{name} cannot be imported ({error}): pip install '.[export]'"
     return None
 
 

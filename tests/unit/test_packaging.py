@@ -34,6 +34,25 @@ def test_training_libraries_are_no_runtime_dependency(project: dict[str, Any]) -
     assert not runtime & {"torch", "torchvision", "onnx", "onnxscript", "scikit-learn", "matplotlib"}
 
 
+def test_hints_name_packages_that_exist(project: dict[str, Any]) -> None:
+    """No index has edge-app: what to install is a package of an extra, or in the checkout an extra of '.'."""
+    extras: dict[str, list[str]] = project["project"]["optional-dependencies"]
+    known = _names([*project["project"]["dependencies"], *(text for extra in extras.values() for text in extra)])
+    files = [path for folder in ("edge_app", "export", "tests") for path in (ROOT / folder).rglob("*.py")]
+    hints = [
+        (path.name, hint)
+        for path in files
+        if path != Path(__file__)
+        for hint in re.findall(r"pip install ('[^']*'|[\w.\[\]-]+)", path.read_text(encoding="utf-8"))
+    ]
+    assert len(hints) > 5
+    for file, hint in hints:
+        local = re.fullmatch(r"'\.\[(\w+)\]'", hint)
+        assert (local[1] in extras) if local else (hint.lower() in known), f"{file}: pip install {hint}"
+    text = "".join(path.read_text(encoding="utf-8") for path in files if path != Path(__file__))
+    assert "edge-app[" not in text
+
+
 def test_constraints_pin_every_dependency_exactly(project: dict[str, Any]) -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"]
     assert all(re.fullmatch(r"[\w.-]+==[\d.]+(\.?post\d+)?", line) for line in lines)
