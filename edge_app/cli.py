@@ -19,7 +19,7 @@ from edge_app.cli_options import CameraOption, ConfigOption, ProfileOption, SetO
 from edge_app.config import Given, Resolved, resolve
 from edge_app.errors import INTERRUPTED, EdgeAppError, SinkError, SourceError, StoppedEarly, UsageError
 from edge_app.process import guarded, print_error, stop_on_signal
-from edge_app.redact import redact
+from edge_app.redact import shown_source
 from edge_app.settings import Settings
 
 app = typer.Typer(
@@ -125,7 +125,7 @@ def run_command(
         if camera is not None:
             raise UsageError("--camera names one camera, and `sources` has several: name them there, or give a SOURCE")
         return _run_cameras(settings, len(settings.sources))
-    with stop_on_signal() as (stop, received), report.progress(redact(settings.source.uri)) as view:
+    with stop_on_signal() as (stop, received), report.progress(shown_source(settings.source.uri)) as view:
         try:
             result = pipeline.run(settings, on_progress=view, stop=stop)
         except StoppedEarly:

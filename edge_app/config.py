@@ -6,7 +6,7 @@ Everything is merged first and validated once. An error names the key, the layer
 
 import os
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,13 +14,17 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import ValidationError
 
+from edge_app import plain_yaml
 from edge_app.board import board_text, detect_profile, profile_path, profiles
+from edge_app.environment import settings_of
 from edge_app.errors import UsageError
-from edge_app.setting_keys import check_camera_key, check_key, expected, keys
-from edge_app.settings import Settings
+from edge_app.plain_yaml import BadYaml
+from edge_app.redact import looks_secret, redact, register_source
+from edge_app.setting_keys import check_camera_key, check_key, expected, keys, shown_key
+from edge_app.settings import MAX_CAMERAS, Settings
+from edge_app.source_text import problem
 
 DEFAULT_CONFIG = Path("config.yaml")
-ENVIRONMENT_PREFIX = "EDGE_APP__"
 
 
 class Given(NamedTuple):
@@ -63,8 +67,8 @@ def resolve(
         UsageError: unreadable file, unknown key, wrong type or value out of range.
     """
     user: dict[str, Given] = {}
-    if config is not None or DEFAULT_CONFIG.is_file():
-        user |= read_yaml(config or DEFAULT_CONFIG)
+    if config is not None or os.path.lexists(DEFAULT_CONFIG):
+        user |= read_yaml(Path(os.path.expanduser(config)) if config else DEFAULT_CONFIG)  # noqa: PTH111
     user |= _from_environment(environment)
     user |= _from_assignments(assignments)
     user |= flags or {}
@@ -80,6 +84,7 @@ def resolve(
         given = {key: Given(value, f"profile {profile}") for key, (value, _) in values.items()}
     given |= user
     cameras = _cameras(given)
+    _check_sources(given, cameras)
     settings = _validate(given, cameras)
     origin = {key: given[key].layer if key in given else "default" for key in keys()}
     origin |= {f"sources[{n}].{key}": layer for n, camera in enumerate(cameras) for key, (_, layer) in camera.items()}
@@ -91,86 +96,64 @@ def resolve(
 
 def read_yaml(path: Path) -> dict[str, Given]:
     """The settings of one YAML file, flat, each with its line. Unknown and doubled keys are errors."""
+    text = plain_yaml.read_text(path)
+    flat: dict[str, Given] = {}
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such configuration file") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 text (byte {error.start}); is it a YAML file?") from None
-    loader: yaml.SafeLoader | None = None
-    try:
-        loader = yaml.SafeLoader(text)
-        root = loader.get_single_node()
-        if root is None or root.tag == "tag:yaml.org,2002:null":
-            return {}
-        if not isinstance(root, yaml.MappingNode):
+        root = plain_yaml.compose(text)
+        if root is not None and not isinstance(root, yaml.MappingNode):
             raise UsageError(f"{path} line 1: expected sections such as `detector:`, found a single value or a list")
-        flat: dict[str, Given] = {}
-        _read_mapping(root, "", path, loader, flat)
-        return flat
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{path} line {mark.line + 1}" if mark else str(path)
-        raise UsageError(f"{where}: not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise UsageError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
-    except RecursionError:
-        raise UsageError(f"{path}: not valid YAML: nested too deeply") from None
-    finally:
-        if loader is not None:
-            loader.dispose()
+        if root is not None:
+            _read_mapping(root, "", lambda node: f"{path} line {node.start_mark.line + 1}", flat)
+    except BadYaml as error:
+        raise UsageError(f"{path}{f' line {error.line}' if error.line else ''}: {error}") from None
+    return flat
 
 
-def _read_mapping(
-    node: yaml.MappingNode, prefix: str, path: Path, loader: yaml.SafeLoader, flat: dict[str, Given]
-) -> None:
+_Layer = Callable[[yaml.Node], str]  # words for where a node stands
+
+
+def _read_mapping(node: yaml.MappingNode, prefix: str, layer_of: _Layer, flat: dict[str, Given]) -> None:
     seen: set[str] = set()
     for key_node, value_node in node.value:
         key = f"{prefix}{key_node.value}" if isinstance(key_node, yaml.ScalarNode) else f"{prefix}?"
-        layer = f"{path} line {key_node.start_mark.line + 1}"
+        layer = layer_of(key_node)
         if key in seen:
-            raise UsageError(f"{layer}: {key} is set twice")
+            raise UsageError(f"{layer}: {shown_key(key)} is set twice")
         seen.add(key)
         section = any(known.startswith(f"{key}.") for known in keys())
         if section and isinstance(value_node, yaml.MappingNode):
-            _read_mapping(value_node, f"{key}.", path, loader, flat)
+            _read_mapping(value_node, f"{key}.", layer_of, flat)
         elif section:
-            if loader.construct_object(value_node, deep=True) is not None:
+            if plain_yaml.value(value_node) is not None:
                 raise UsageError(f"{layer}: {key} is a section: write its settings below it, indented")
         else:
             check_key(key, layer)
-            if key == "sources" and isinstance(value_node, yaml.SequenceNode):
-                flat[key] = Given(_read_items(value_node, path, loader), layer)
-            else:
-                flat[key] = Given(loader.construct_object(value_node, deep=True), layer)
+            flat[key] = Given(_read_value(key, value_node, layer_of), layer)
 
 
-def _read_items(node: yaml.SequenceNode, path: Path, loader: yaml.SafeLoader) -> list[Any]:
+def _read_value(key: str, node: yaml.Node, layer_of: _Layer) -> Any:
+    if key == "sources" and isinstance(node, yaml.SequenceNode):
+        return _read_items(node, layer_of)
+    return plain_yaml.value(node)
+
+
+def _read_items(node: yaml.SequenceNode, layer_of: _Layer) -> list[Any]:
     """The items of `sources`, the keys of each with their lines."""
     items: list[Any] = []
     for item in node.value:
-        layer = f"{path} line {item.start_mark.line + 1}"
         camera: dict[str, Given] = {}
         for key_node, value_node in item.value if isinstance(item, yaml.MappingNode) else ():
-            line = f"{path} line {key_node.start_mark.line + 1}"
-            key = str(key_node.value)
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
             if key in camera:
-                raise UsageError(f"{line}: sources[{len(items)}].{key} is set twice")
-            camera[key] = Given(loader.construct_object(value_node, deep=True), line)
-        plain = camera if isinstance(item, yaml.MappingNode) else loader.construct_object(item, deep=True)
-        items.append(Given(plain, layer))
+                raise UsageError(f"{layer_of(key_node)}: sources[{len(items)}].{shown_key(key)} is set twice")
+            camera[key] = Given(plain_yaml.value(value_node), layer_of(key_node))
+        plain = camera if isinstance(item, yaml.MappingNode) else plain_yaml.value(item)
+        items.append(Given(plain, layer_of(item)))
     return items
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Given]:
-    flat = {}
-    for name in sorted(environment):
-        if name.startswith(ENVIRONMENT_PREFIX):
-            key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
-            flat[key] = _from_text(key, environment[name], f"environment {name}")
-    return flat
+    return {key: _from_text(key, text, f"environment {name}") for name, key, text in settings_of(environment)}
 
 
 def _from_assignments(assignments: Iterable[str]) -> dict[str, Given]:
@@ -178,7 +161,7 @@ def _from_assignments(assignments: Iterable[str]) -> dict[str, Given]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
-            raise UsageError(f"--set {assignment}: expected section.key=value")
+            raise UsageError(f"--set {shown_key(assignment)}: expected section.key=value")
         flat[key.strip()] = _from_text(key.strip(), text.strip(), "--set")
     return flat
 
@@ -191,9 +174,10 @@ def _from_text(key: str, text: str, layer: str) -> Given:
         return Given(None, layer)
     if key == "sources":  # a list, written as YAML or JSON
         try:
-            return Given(yaml.safe_load(text), layer)
-        except (yaml.YAMLError, ValueError, RecursionError):
-            raise UsageError(f"{layer}: {key}: not valid YAML: expected {expected(key)}") from None
+            node = plain_yaml.compose(text)
+            return Given(node and _read_value(key, node, lambda _: layer), layer)
+        except BadYaml as error:
+            raise UsageError(f"{layer}: {key}: {error}; expected {expected(key)}") from None
     return Given(text, layer)
 
 
@@ -210,6 +194,8 @@ def _cameras(given: Mapping[str, Given]) -> list[dict[str, Given]]:
     layer = given["sources"].layer if "sources" in given else ""
     if value is not None and not isinstance(value, list):
         raise _bad_value("sources", "…", layer)  # the text may hold credentials
+    if value and len(value) > MAX_CAMERAS:
+        raise UsageError(f"{layer}: sources: {len(value)} cameras, and one run takes {MAX_CAMERAS} at most")
     cameras: list[dict[str, Given]] = []
     names: dict[str, int] = {}
     for number, item in enumerate(value or ()):
@@ -235,6 +221,30 @@ def _cameras(given: Mapping[str, Given]) -> list[dict[str, Given]]:
     return cameras
 
 
+def _check_sources(given: Mapping[str, Given], cameras: list[dict[str, Given]]) -> None:
+    """Remember what is secret about the sources, and refuse one whose credentials are written in the wrong form.
+
+    Raises:
+        UsageError: it, or a camera's name that looks like a source; nothing of it is shown.
+    """
+    common = {key.removeprefix("source."): given[key] for key in given if key.startswith("source.")}
+    texts = [
+        (f"{where}.{key}", camera[key])
+        for where, camera in (("source", common), *((f"sources[{n}]", camera) for n, camera in enumerate(cameras)))
+        for key in ("uri", "camera")
+        if key in camera and isinstance(camera[key].value, str)
+    ]
+    names = [text.value for key, text in texts if key.endswith(".camera")]
+    for key, text in texts:
+        if key.endswith(".uri"):
+            register_source(text.value, known=names)
+    for key, text in texts:
+        if key.endswith(".uri") and (wrong := problem(text.value)):
+            raise UsageError(f"{text.layer}: {key}: {wrong}")
+        if key.endswith(".camera") and looks_secret(text.value):
+            raise UsageError(f"{text.layer}: {key}: expected a name; this looks like a source with credentials")
+
+
 def _validate(given: Mapping[str, Given], cameras: list[dict[str, Given]]) -> Settings:
     tree: dict[str, Any] = {}
     for key, (value, layer) in given.items():
@@ -255,7 +265,7 @@ def _validate(given: Mapping[str, Given], cameras: list[dict[str, Given]]) -> Se
     except ValidationError as error:
         first = error.errors()[0]
     parts = [str(part) for part in first["loc"]]
-    if parts[0] == "sources":  # a bad key of the section is met in the section before
+    if parts[0] == "sources" and len(parts) > 2:  # a bad key of the section is met in the section before
         number, leaf = int(parts[1]), parts[2]
         raise _bad_value(f"sources[{number}].{leaf}", *cameras[number][leaf])
     key = next((".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in given), "")
@@ -267,6 +277,14 @@ def _validate(given: Mapping[str, Given], cameras: list[dict[str, Given]]) -> Se
 
 
 def _bad_value(key: str, value: Any, layer: str) -> UsageError:
-    shown = value if isinstance(value, str) and len(value) < 80 else reprlib.repr(value)
     known = f"source.{key.partition('.')[2]}" if key.startswith("sources[") else key
-    return UsageError(f"{layer}: {key} = {shown or repr(shown)}: expected {expected(known)}")
+    shown = "…" if known == "source.uri" else _shown_value(value)
+    return UsageError(f"{layer}: {key} = {shown}: expected {expected(known)}")
+
+
+def _shown_value(value: Any) -> str:
+    try:
+        shown = value if isinstance(value, str) and 0 < len(value) < 80 and value.isprintable() else reprlib.repr(value)
+    except ValueError:  # Python does not write integers of thousands of digits
+        return "…"
+    return redact(shown)

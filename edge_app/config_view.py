@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from edge_app.config import Resolved
-from edge_app.redact import redact
+from edge_app.redact import redact, shown_source
 from edge_app.setting_keys import values
 
 
@@ -19,7 +19,13 @@ def shown(resolved: Resolved) -> dict[str, Any]:
         for number, item in enumerate(value):
             own = {f"sources[{number}].{leaf}": part for leaf, part in item.items()}
             flat |= {name: part for name, part in own.items() if name in resolved.origin}
-    return {key: redact(value) if isinstance(value, str) else value for key, value in flat.items()}
+    return {key: _shown_value(key, value) for key, value in flat.items()}
+
+
+def _shown_value(key: str, value: Any) -> Any:
+    if key.endswith(".uri") and isinstance(value, str):
+        return shown_source(value)
+    return redact(value) if isinstance(value, str) else value
 
 
 def to_yaml(resolved: Resolved) -> list[str]:

@@ -8,7 +8,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from edge_app import shared_libraries
 from edge_app.board import board_text
 from edge_app.config import Resolved
 from edge_app.errors import EdgeAppError, ModelError, SourceError, UsageError
+from edge_app.redact import redact
 from edge_app.settings import ClassifierSettings, DetectorSettings, Settings
 
 _PACKAGES = ("opencv-python", "onnxruntime", "numpy", "supervision", "trackers", "av", "pydantic", "prometheus-client")
@@ -67,7 +68,7 @@ def examine(resolved: Resolved | EdgeAppError, environment: dict[str, str] | Non
         profile, settings = resolved.profile, resolved.settings
         own = sum(layer != "default" and not layer.startswith("profile ") for layer in resolved.origin.values())
         configuration = Row("configuration", "ok", f"valid, {own} settings of your own (`edge-app config` shows them)")
-    return [
+    rows = [
         *_versions(),
         configuration,
         _board(profile),
@@ -78,6 +79,7 @@ def examine(resolved: Resolved | EdgeAppError, environment: dict[str, str] | Non
         *sources(settings),
         display(env, sys.platform),
     ]
+    return [replace(row, detail=redact(row.detail), advice=redact(row.advice)) for row in rows]
 
 
 def exit_code(rows: list[Row]) -> int:

@@ -11,9 +11,14 @@ A message is one line: it names the file, key or URL (credentials redacted), say
 to do. 130 is an interrupted run, as shells have it.
 """
 
+from edge_app.redact import redact
+
 
 class EdgeAppError(Exception):
     exit_code = 1
+
+    def __str__(self) -> str:
+        return redact(super().__str__())
 
 
 class UsageError(EdgeAppError):

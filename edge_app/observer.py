@@ -8,7 +8,7 @@ from edge_app.capture import FrameReader
 from edge_app.errors import WatchdogError
 from edge_app.health import Fleet, Health
 from edge_app.outputs import Outputs
-from edge_app.redact import redact
+from edge_app.redact import shown_source
 from edge_app.settings import Settings
 from edge_app.systemd import Notifier
 from edge_app.watchdog import Watchdog
@@ -78,7 +78,7 @@ class Observer:
 
     def _watch(self, health: Health) -> None:
         source = self._settings.source
-        name = redact(source.uri) if self._fleet is None else f"{source.camera}: {redact(source.uri)}"
+        name = shown_source(source.uri) if self._fleet is None else f"{source.camera}: {shown_source(source.uri)}"
         watchdog = Watchdog(self._settings.watchdog, name, health)
         while not self._closing.wait(_TICK_S):
             self._notifier.tick(health)

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from edge_app.errors import INTERRUPTED, EdgeAppError, SinkError, UsageError
-from edge_app.redact import redact
+from edge_app.redact import RedactingFormatter, redact
 
 # Base class of all of typer's own complaints; typer exports only its leaves.
 _TyperError: Any = typer.BadParameter.__mro__[2]
@@ -61,16 +61,25 @@ def die(message: str, code: int, patience_s: float = 1.0) -> None:
 
 def _fail(message: str, code: int) -> int:
     if os.environ.get("EDGE_APP_DEBUG"):
-        traceback.print_exc()
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
     print_error(message)
     return code
+
+
+def _of_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is not SystemExit:
+        lines = traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback)
+        print(redact("".join(lines)), end="", file=sys.stderr, flush=True)
 
 
 def guarded(command: Callable[[], object]) -> int:
     """Run a command and give its exit code; every failure is one line on stderr, never a traceback."""
     from edge_app.report import OutputClosed, silence_stdout
 
-    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")
+    to_stderr = logging.StreamHandler()
+    to_stderr.setFormatter(RedactingFormatter("warning: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[to_stderr])
+    threading.excepthook = _of_thread
     for stream in (sys.stdout, sys.stderr):  # file names need not be valid UTF-8
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -6,7 +6,7 @@ import urllib.parse
 import urllib.request
 
 from edge_app.errors import SourceError
-from edge_app.redact import redact
+from edge_app.redact import shown_source
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
@@ -17,14 +17,12 @@ def check_reachable(url: str, timeout_s: float) -> None:
     Raises:
         SourceError: unknown host, refused, no answer within `timeout_s` seconds, or a URL without a host.
     """
-    shown = redact(url)
+    shown = shown_source(url)
     try:
         parts = urllib.parse.urlsplit(url)
         host, port = parts.hostname, parts.port or _PORTS[parts.scheme.lower()]
     except ValueError:
-        raise SourceError(
-            f"{shown}: not a valid URL; write special characters in a password as %XX, and an IPv6 address in []"
-        ) from None
+        raise SourceError(f"{shown}: not a valid URL") from None
     if not host:
         raise SourceError(f"{shown}: no host in this URL")
     if parts.scheme.lower() in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
@@ -32,13 +30,13 @@ def check_reachable(url: str, timeout_s: float) -> None:
     try:
         socket.create_connection((host, port), timeout=timeout_s).close()
     except (socket.gaierror, UnicodeError):
-        raise SourceError(f"{shown}: host {host!r} not found: check the name and the network") from None
+        raise SourceError(f"{shown}: host not found: check the name and the network") from None
     except ConnectionRefusedError:
-        raise SourceError(f"{shown}: connection refused by {host} port {port}: is the server running?") from None
+        raise SourceError(f"{shown}: connection refused at port {port}: is the server running?") from None
     except TimeoutError:
-        raise SourceError(f"{shown}: no answer from {host} port {port} within {timeout_s:g} s") from None
+        raise SourceError(f"{shown}: no answer at port {port} within {timeout_s:g} s") from None
     except OSError as error:
-        raise SourceError(f"{shown}: cannot reach {host} port {port} ({error.strerror or error})") from None
+        raise SourceError(f"{shown}: cannot reach port {port} ({error.strerror or error})") from None
 
 
 def why_unreadable(uri: str, timeout_s: float, options: dict[str, str] | None = None) -> str:

@@ -1,15 +1,154 @@
-"""Takes credentials out of text before anyone sees it: messages, logs, printed settings."""
+"""Takes credentials out of text before anyone sees it: messages, logs, tracebacks.
 
+`shown_source` is for a source, `redact` for any other text. The secrets of the sources in use are registered and are
+found in whatever a library says about them. What looks like credentials is masked even where nobody registered it.
+"""
+
+import base64
+import logging
 import re
+import threading
+import urllib.parse
+from collections.abc import Collection, Iterator
 
-# The second form is a password with an unescaped / ? or #: what follows the first colon is then no port.
-_USER_INFO = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/?#\s]*@|[^/?#\s:@]*:(?!\d+(?:[/?#\s]|$))\S*@)")
+from edge_app.source_text import MASK, STREAM_SCHEMES, problem, secrets, shown_source
+
+__all__ = ["RedactingFormatter", "looks_secret", "redact", "register", "register_source", "shown_source"]
+
+_SHORTEST = 4  # a shorter secret is found in everything
+_ANYWHERE = 8  # one of this length is a secret inside of a word too
+_MOST = 10_000
+
+_scheme = "|".join(STREAM_SCHEMES)
+_STREAM = re.compile(rf"(?<![a-zA-Z0-9+.-])(?:{_scheme})://", re.IGNORECASE)
+_OTHER_URL = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*)://(?!\*\*\*)\S*[@?]\S*")
+_BARE = re.compile(r"(?<![^\s\"'(\[{=<])(?!\S*://)[^\s\"'(\[{<]*:[^\s\"']*@[^\s\"')\]}>]+")
 _NAMED = re.compile(
-    r"(?P<name>(?:(?<=[?&\s!])|^)(?:[\w-]*(?:password|passwd|pwd|token|secret|api_?key|user-pw|auth))=)[^&\s!#]+",
+    r"(?P<name>(?<![\w.-])[\w-]*?(?:pass?\w*|pwd?|psw|token|secret|credentials?|key|signature|sig|auth\w*|user-id)"
+    r"(?:[\"']?\s?=\s?|[\"']\s?:\s?))(?!\*\*\*)(?:\"[^\"]*\"|'[^']*'|[^&\s!#,;\"']+)",
     re.IGNORECASE,
 )
+_HEADER = re.compile(r"(?P<name>\b(?:Basic|Bearer|Digest)\s+)[A-Za-z0-9+/=._~-]{8,}")
+
+
+class _Registry:
+    """Secrets and what is shown in their place."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._shown: dict[str, str] = {}
+        self._pattern: re.Pattern[str] | None = None
+
+    def add(self, secret: str, shown: str) -> None:
+        forms = {form for form in _forms(secret) if len(form) >= _SHORTEST and form not in shown}
+        with self._lock:
+            if forms <= self._shown.keys():
+                return
+            self._shown |= dict.fromkeys(forms, shown)
+            for oldest in list(self._shown)[:-_MOST]:
+                del self._shown[oldest]
+            self._pattern = None
+
+    def hide(self, text: str) -> str:
+        with self._lock:
+            if not self._shown:
+                return text
+            if self._pattern is None:
+                longest_first = sorted(self._shown, key=len, reverse=True)
+                self._pattern = re.compile("|".join(map(_pattern, longest_first)))
+            return self._pattern.sub(lambda match: self._shown[match[0]], text)
+
+
+_registry = _Registry()
+
+
+def register(secret: str, shown: str = MASK) -> None:
+    """From now on `redact` replaces this secret, in every way it may be written, by `shown`."""
+    _registry.add(secret, shown)
+
+
+def register_source(source: str, known: Collection[str] = ()) -> None:
+    """Register the credentials of a source, and the source as a whole.
+
+    Args:
+        source: as the user wrote it.
+        known: what is shown anyway and therefore no secret, such as the names of the cameras.
+    """
+    found = [secret for secret in secrets(source) if secret not in known]
+    for secret in found:
+        register(secret)
+    if found or problem(source):
+        register(source.strip(), shown_source(source))
 
 
 def redact(text: str) -> str:
-    """`rtsp://user:secret@host/1?token=x` becomes `rtsp://***@host/1?token=***`; other text stays as it is."""
-    return _NAMED.sub(r"\g<name>***", _USER_INFO.sub(r"\g<scheme>***@", text))
+    """`cannot open rtsp://user:secret@host/1?token=x` becomes `cannot open rtsp://***@host/1?***`."""
+    return _mask_patterns(_registry.hide(text))
+
+
+def looks_secret(text: str) -> bool:
+    """Whether there is something in this text that `redact` masks, whoever's secret it may be."""
+    return _mask_patterns(text) != text
+
+
+def _mask_patterns(text: str) -> str:
+    text = "\n".join(map(_mask_streams, text.split("\n")))
+    text = _OTHER_URL.sub(lambda match: f"{match['scheme']}://{MASK}" if not _known(match) else match[0], text)
+    text = _BARE.sub(MASK, text)
+    return _HEADER.sub(rf"\g<name>{MASK}", _NAMED.sub(rf"\g<name>{MASK}", text))
+
+
+class RedactingFormatter(logging.Formatter):
+    """Log lines and the tracebacks below them, ours and those of libraries."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def _known(match: re.Match[str]) -> bool:
+    return match["scheme"].lower() in STREAM_SCHEMES
+
+
+def _mask_streams(line: str) -> str:
+    starts = [match.start() for match in _STREAM.finditer(line)]
+    if not starts:
+        return line
+    ends = [*starts[1:], len(line)]
+    parts = (_mask_stream(line[start:end]) for start, end in zip(starts, ends, strict=True))
+    return line[: starts[0]] + "".join(parts)
+
+
+def _mask_stream(text: str) -> str:
+    """`text` starts with a URL. What follows it may belong to it too, where a password holds a space."""
+    url = text.split(maxsplit=1)[0].rstrip("\"':;,.)}>")
+    start, rest = url.partition("://")[0] + "://", text[len(url) :]
+    if "@" in rest and not url.startswith(f"{start}{MASK}"):
+        return f"{start}{MASK}" + re.sub(r"^\S*", "", rest[rest.rindex("@") :])
+    return shown_source(url) + rest
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """A secret raw, percent-decoded, percent-encoded, as in a Python string and as in an Authorization header."""
+    for plain in {secret, urllib.parse.unquote(secret, errors="surrogateescape"), urllib.parse.unquote_plus(secret)}:
+        yield plain
+        yield repr(plain)[1:-1]
+        data = plain.encode(errors="surrogateescape") if _encodable(plain) else b""
+        for safe in ("", "/", "/:@!$&'()*+,;="):
+            encoded = urllib.parse.quote(data, safe=safe)
+            yield encoded
+            yield re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), encoded)
+        if data:
+            yield base64.b64encode(data).decode()
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _pattern(secret: str) -> str:
+    literal = re.escape(secret)
+    return literal if len(secret) >= _ANYWHERE else rf"(?<![a-zA-Z0-9]){literal}(?![a-zA-Z0-9])"

@@ -1,6 +1,7 @@
 """Every setting by its dotted key: what there is, what it takes, which one a mistyped key meant."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -74,12 +75,24 @@ def _describe(schema: dict[str, Any]) -> str:
 def check_key(key: str, layer: str) -> None:
     if key in keys():
         return
-    message = f"{layer}: unknown setting {key!r}"
-    near = difflib.get_close_matches(key, keys(), n=1, cutoff=0.6)
+    message = f"{layer}: unknown setting {shown_key(key)!r}"
+    near = nearest_keys(key)
+    raise UsageError(f"{message}; did you mean {near[0]!r}?" if near else f"{message}; `edge-app config` lists them")
+
+
+def nearest_keys(key: str) -> list[str]:
+    """The setting that a mistyped key most likely meant, if any."""
+    near = difflib.get_close_matches(key[:200], keys(), n=1, cutoff=0.6)
     if not near:  # right name, wrong or missing section
         leaves = {known.rsplit(".", 1)[-1]: known for known in keys()}
-        near = [leaves[leaf] for leaf in difflib.get_close_matches(key.rsplit(".", 1)[-1], leaves, n=1, cutoff=0.7)]
-    raise UsageError(f"{message}; did you mean {near[0]!r}?" if near else f"{message}; `edge-app config` lists them")
+        leaf = key[-200:].rsplit(".", 1)[-1]
+        near = [leaves[match] for match in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.7)]
+    return near
+
+
+def shown_key(key: str) -> str:
+    """A key as it may be printed: what is no word may be a source that somebody wrote in the wrong place."""
+    return key if re.fullmatch(r"[\w.?\[\]-]{1,80}", key) else "…"
 
 
 def check_camera_key(item: str, key: str, layer: str) -> None:
@@ -87,6 +100,6 @@ def check_camera_key(item: str, key: str, layer: str) -> None:
     if f"source.{key}" in keys():
         return
     known = [name.removeprefix("source.") for name in keys() if name.startswith("source.")]
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(key[:200], known, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
-    raise UsageError(f"{layer}: unknown setting '{item}.{key}'; {hint}")
+    raise UsageError(f"{layer}: unknown setting '{item}.{shown_key(key)}'; {hint}")

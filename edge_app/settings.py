@@ -1,13 +1,35 @@
 """Every setting with its unit, bounds and default; `config.py` fills it from the layers. No defaults elsewhere."""
 
+import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator, model_validator
+
+MAX_CAMERAS = 256
+_LONGEST_SOURCE = 8192  # characters; a pipeline may be long
 
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _usable(cls, value: Any) -> Any:
+        """Expand ~ in paths (`~nobody/x` stays as it is), and refuse text that the system cannot take as a name."""
+        if isinstance(value, Path):
+            value = Path(os.path.expanduser(value))  # noqa: PTH111  Path.expanduser fails without such a user
+        if isinstance(value, str | Path) and b"\0" in os.fsencode(value):
+            raise ValueError("it holds a NUL")
+        return value
+
+
+def _source_text(value: object) -> str:
+    """Text as it is: the name of a file need not be valid Unicode, which pydantic's own str asks for."""
+    text = str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    if not 0 < len(text) <= _LONGEST_SOURCE:
+        raise ValueError("expected text")
+    return text
 
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -15,10 +37,8 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 
 
 class SourceSettings(Section):
-    uri: str = Field(
+    uri: Annotated[str, PlainValidator(_source_text, json_schema_input_type=str)] = Field(
         "0",
-        min_length=1,
-        coerce_numbers_to_str=True,
         description="Camera index, /dev/videoN, file, folder, URL, csi://N, pipeline or demo",
     )
     camera: str = Field("camera", min_length=1, description="Name of this camera in events")

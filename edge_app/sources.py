@@ -12,8 +12,9 @@ from typing import Literal, Protocol, Self
 
 from edge_app.errors import SourceError, UsageError
 from edge_app.pictures import IMAGE_SUFFIXES, Picture, list_images, load_image
-from edge_app.redact import redact
+from edge_app.redact import register_source, shown_source
 from edge_app.settings import SourceSettings
+from edge_app.source_text import STREAM_SCHEMES, problem
 
 __all__ = ["Source", "SourceInfo", "SourceSpec", "list_images", "load_image", "open_source", "parse_source"]
 
@@ -78,9 +79,12 @@ def parse_source(text: str) -> SourceSpec:
         UsageError: empty, an unknown scheme, or a pipeline without appsink.
     """
     text = text.strip()
-    shown = redact(text)
     if not text:
         raise UsageError("the source is empty: give a camera index, file, folder, URL, pipeline or `demo`")
+    register_source(text)
+    shown = shown_source(text)
+    if wrong := problem(text):
+        raise UsageError(f"{shown}: {wrong}")
     if text == "demo":
         return SourceSpec("demo", text, "demo", live=False)
     if text.isdecimal() or re.fullmatch(r"/dev/video\d+", text):
@@ -92,7 +96,7 @@ def parse_source(text: str) -> SourceSpec:
     scheme, separator, rest = text.partition("://")
     if separator and re.fullmatch(r"[a-zA-Z][a-zA-Z0-9+.-]*", scheme):
         scheme = scheme.lower()
-        if scheme in ("rtsp", "rtsps", "http", "https"):
+        if scheme in STREAM_SCHEMES:
             return SourceSpec("stream", f"{scheme}://{rest}", shown, live=True)
         if scheme == "csi" and rest.isdecimal():
             return SourceSpec("csi", text, shown, live=True)
@@ -101,7 +105,7 @@ def parse_source(text: str) -> SourceSpec:
         )
     path = Path(text).expanduser()
     kind: Kind = "images" if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES else "file"
-    return SourceSpec(kind, str(path), text, live=False)
+    return SourceSpec(kind, str(path), shown, live=False)
 
 
 def open_source(spec: SourceSpec, settings: SourceSettings) -> Source:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import settings
 
-from edge_app import demo
+from edge_app import demo, redact
 
 # A busy machine is no fault: no test here is about speed.
 settings.register_profile("no-deadline", deadline=None)
@@ -32,6 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.integration)
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.shared)
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password of one test may be an ordinary word in the messages of another."""
+    monkeypatch.setattr(redact, "_registry", redact._Registry())
 
 
 @pytest.fixture

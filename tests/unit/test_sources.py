@@ -163,8 +163,8 @@ def test_a_refused_port_and_an_unknown_host_are_named() -> None:
 
 
 @pytest.mark.parametrize("url", ["rtsp://[::1/x", "rtsp:///x", "http://u:p@:80/", "rtsp://host:99999/"])
-def test_a_malformed_url_is_a_source_error(url: str) -> None:
-    with pytest.raises(SourceError, match=r"URL"):
+def test_a_malformed_url_is_a_usage_error(url: str) -> None:
+    with pytest.raises(UsageError, match=r"URL"):
         frames(url)
 
 
