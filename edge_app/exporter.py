@@ -1,12 +1,9 @@
-"""A small HTTP server for those who watch the run: /metrics as Prometheus text, /healthz, /readyz."""
+"""What a run tells Prometheus, and the server of /metrics, /healthz and /readyz."""
 
 import contextlib
 import os
-import socket
-import socketserver
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Self
 
@@ -16,10 +13,10 @@ from prometheus_client.registry import Collector
 
 from edge_app.errors import UsageError
 from edge_app.health import Fleet, Health
+from edge_app.http_server import HttpServer
 from edge_app.settings import MetricsSettings
 
 _QUANTILES = {"0.5": "median_ms", "0.95": "p95_ms"}
-_CLIENT_S = 5.0  # a client that says nothing for this long is sent away
 
 
 class RunCollector(Collector):
@@ -100,15 +97,6 @@ def resident_bytes(process: int | str = "self") -> int | None:
     return None
 
 
-class _Server(socketserver.ThreadingTCPServer):
-    # Not http.server's: it asks the name service for this machine's name, which can take seconds.
-    allow_reuse_address = True
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up is no news, and stderr belongs to the run."""
-
-
 class Exporter:
     """A context manager: serves from a daemon thread while inside.
 
@@ -124,28 +112,14 @@ class Exporter:
         registry = CollectorRegistry()
         registry.register(RunCollector(health))
 
-        class Handler(BaseHTTPRequestHandler):
-            timeout = _CLIENT_S
-
-            def do_GET(self) -> None:
-                status, kind, body = answer(self.path.partition("?")[0], registry, health())
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Scrapes come every few seconds; stderr belongs to the run."""
-
         host, port = settings.host, settings.port
-        server_class = type("_Server6", (_Server,), {"address_family": socket.AF_INET6}) if ":" in host else _Server
+        assert port is not None
         try:
-            self._server = server_class((host, port), Handler)
-        except OSError as error:
+            self._server = HttpServer(host, port, lambda path: answer(path, registry, health()))
+        except (OSError, UnicodeError) as error:
             where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             raise UsageError(
-                f"metrics: cannot listen on {where} ({error.strerror or error}): "
+                f"metrics: cannot listen on {where} ({getattr(error, 'strerror', None) or error}): "
                 "set another metrics.port, or null for no metrics server"
             ) from None
         self._thread = threading.Thread(

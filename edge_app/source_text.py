@@ -180,13 +180,19 @@ def _shown_url(match: re.Match[str]) -> str:
         return f"{url.scheme}://{MASK}"
     user = f"{MASK}@" if url.user_info else ""
     port = f":{url.port}" if url.port else ""
-    path = re.sub(r"(?:/\*\*\*)+", "/***", "/".join(map(_shown_segment, url.path.split("/"))))
-    tail = ("?***" if url.query else "") + ("#***" if url.fragment else "")
-    return f"{url.scheme}://{user}{url.host}{port}{path}{tail}"
+    return f"{url.scheme}://{user}{url.host}{port}{_shown_path(url)}"
 
 
-def _shown_segment(segment: str) -> str:
-    return segment if segment == MASK or _camera_path(segment) else MASK
+def _shown_path(url: _Url) -> str:
+    shown: list[str] = []
+    for segment in url.path.split("/"):
+        if _ODD.search(segment):  # user=admin_password=…: what stands behind it may be a part of the password
+            return "/".join([*shown, MASK])
+        if segment == MASK or not _camera_path(segment):
+            shown += [MASK] if shown[-1:] != [MASK] else []
+        else:
+            shown.append(segment)
+    return "/".join(shown) + (f"?{MASK}" if url.query else "") + (f"#{MASK}" if url.fragment else "")
 
 
 def _camera_path(text: str) -> bool:

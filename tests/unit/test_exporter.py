@@ -49,7 +49,7 @@ def test_before_the_source_is_open_it_lives_and_is_not_ready(host: str) -> None:
         assert "\nedge_app_source_connected 0.0\n" in text
         assert "frames" not in text
         assert get(host, port, "/metrics/")[0] == 404
-        assert get(host, port, "/metrics", "POST")[0] == 501
+        assert get(host, port, "/metrics", "POST")[0] == 405
 
 
 def test_a_host_that_is_not_ours_is_one_line() -> None:
