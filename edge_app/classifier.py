@@ -6,6 +6,7 @@ import supervision as sv
 
 from edge_app.errors import ModelError, UsageError, first_line
 from edge_app.faces import crop_faces, to_network_input
+from edge_app.manifest import REPAIR
 from edge_app.models import open_model
 from edge_app.settings import ClassifierSettings, VerdictSettings
 
@@ -28,24 +29,14 @@ class MaskClassifier:
     def __init__(self, settings: ClassifierSettings) -> None:
         model = open_model(settings.model, "mask_classifier", settings.stage)
         manifest = model.manifest
-        if manifest.task != "mask_classification" or manifest.labels != ["mask", "no_mask"]:
-            raise ModelError(
-                f"{model.folder}: a {manifest.task} model with labels {manifest.labels}; "
-                "classifier.model needs mask_classification with labels mask, no_mask"
-            )
-        for name in ("mask", "no_mask"):
-            if name not in manifest.thresholds:
-                raise ModelError(f"{model.folder}: the manifest has no {name!r} threshold; export the model again")
+        self._folder = model.folder
         self.mask_threshold = manifest.thresholds["mask"]
         self.no_mask_threshold = manifest.thresholds["no_mask"]
         self._temperature = manifest.temperature
         self._input = manifest.input.name
         self._size = int(manifest.input.shape[-1])
         self._session = model.session(settings.precision, settings.threads, settings.provider)
-        try:
-            self.probabilities(np.zeros((1, self._size, self._size, 3), np.uint8))
-        except Exception as error:  # onnxruntime raises many unrelated types for a graph it cannot run
-            raise ModelError(f"{model.folder}: onnxruntime cannot run this classifier ({first_line(error)})") from None
+        self.probabilities(np.zeros((1, self._size, self._size, 3), np.uint8))
 
     def bounds(self, settings: VerdictSettings) -> tuple[float, float]:
         """The unsure band in force: mask_threshold and no_mask_threshold of the settings, else of the manifest.
@@ -63,7 +54,11 @@ class MaskClassifier:
         return high, low
 
     def probabilities(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """uint8 (n, S, S, 3) BGR crops -> mask probability float32 (n,): softmax of logits / temperature."""
+        """uint8 (n, S, S, 3) BGR crops -> mask probability float32 (n,): softmax of logits / temperature.
+
+        Raises:
+            ModelError: a network that cannot be run, or whose logits are not finite.
+        """
         if len(crops) == 0:
             return np.zeros(0, np.float32)
         odds = self._odds(crops)
@@ -74,8 +69,16 @@ class MaskClassifier:
 
     def _odds(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Calibrated log-odds of mask against no_mask, float32 (n,)."""
-        logits = self._session.run(None, {self._input: to_network_input(crops)})[0] / self._temperature
-        return np.asarray(logits[:, MASK] - logits[:, NO_MASK])
+        try:
+            logits = self._session.run(None, {self._input: to_network_input(crops)})[0]
+        except Exception as error:  # onnxruntime raises many unrelated types for a graph it cannot run
+            raise ModelError(f"{self._folder}: onnxruntime cannot run this classifier ({first_line(error)})") from None
+        with np.errstate(all="ignore"):
+            logits = logits / self._temperature
+            odds = np.asarray(logits[:, MASK] - logits[:, NO_MASK])
+        if not np.isfinite(odds).all():
+            raise ModelError(f"{self._folder}: this classifier gives logits that are not finite: {REPAIR}")
+        return odds
 
     def classify(self, image: npt.NDArray[np.uint8], detections: sv.Detections) -> npt.NDArray[np.uint8]:
         """Classify every face of a uint8 (H, W, 3) BGR image in place; gives the uint8 (n, S, S, 3) BGR crops."""

@@ -4,9 +4,7 @@ The network has the tensor contract of `cv2.FaceDetectorYN` ('YuNet: A Tiny Mill
 Intelligence Research, 2023). Two engines run the same file with the same decoding: OpenCV's, and ONNX Runtime.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -16,13 +14,13 @@ import onnxruntime as ort
 import supervision as sv
 
 from edge_app.errors import ModelError, first_line
-from edge_app.models import Manifest, Model, open_model, open_session
+from edge_app.manifest import HEADS, REPAIR, STRIDES, Manifest
+from edge_app.models import Model, open_model, open_session
 from edge_app.settings import DetectorSettings
 
 Image = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.float32]  # (n, 15): x, y, w, h, five landmarks x y, score; OpenCV's own layout
 
-STRIDES = (8, 16, 32)
 MOST_CANDIDATES = 5000  # boxes that enter the overlap test; only crowds of noise reach it
 FRAME_SIZES = 8  # last ones that stay open; a camera has one, pictures have many
 
@@ -34,14 +32,12 @@ class Engine(Protocol):
 
 
 class OpenCvEngine:
-    """`cv2.FaceDetectorYN` on an ONNX file."""
+    """`cv2.FaceDetectorYN` on the content of an ONNX file."""
 
-    def __init__(self, path: Path, score: float, iou: float, threads: int) -> None:
+    def __init__(self, network: bytes, score: float, iou: float, threads: int) -> None:
         cv2.setNumThreads(threads)
-        try:
-            self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), score, iou, MOST_CANDIDATES)
-        except cv2.error as error:
-            raise ModelError(f"{path}: OpenCV cannot load it ({error.err}): restore the model folder") from None
+        content, nothing = np.frombuffer(network, np.uint8), np.zeros(0, np.uint8)
+        self._net = cv2.FaceDetectorYN.create("onnx", content, nothing, (320, 320), score, iou, MOST_CANDIDATES)
         self._size = (320, 320)
 
     def __call__(self, image: Image) -> Rows:
@@ -69,44 +65,63 @@ class OnnxRuntimeEngine:
 
         self._session_for = lru_cache(FRAME_SIZES)(open_for)
         self._input = image.name
-        self._outputs = [f"{head}_{s}" for head in ("cls", "obj", "bbox", "kps") for s in STRIDES]
+        self._outputs = [f"{head}_{s}" for head in HEADS for s in STRIDES]
         self._score, self._iou = score, iou
 
     def __call__(self, image: Image) -> Rows:
         padded = pad(image)
         session = self._session_for(padded.shape[:2])
         found = session.run(self._outputs, {self._input: cv2.dnn.blobFromImage(padded)})
-        parts = []
-        for level, stride in enumerate(STRIDES):
-            cls, obj, bbox, kps = (found[head * 3 + level][0] for head in range(4))
-            score = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
-            keep = np.flatnonzero(score >= self._score)
-            columns = padded.shape[1] // stride
-            corner = np.stack([keep % columns, keep // columns], 1).astype(np.float32)
-            size = np.exp(bbox[keep, 2:]) * stride
-            centre = (corner + bbox[keep, :2]) * stride
-            points = (kps[keep].reshape(-1, 5, 2) + corner[:, None]) * stride
-            parts.append(np.hstack([centre - size / 2, size, points.reshape(-1, 10), score[keep, None]]))
-        rows: Rows = np.concatenate(parts).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # of boxes without an end, which are left out
+            rows: Rows = np.concatenate(
+                [self._rows(found[level::3], s, padded.shape[1]) for level, s in enumerate(STRIDES)]
+            )
+        rows = rows[np.isfinite(rows).all(1)]
         if len(rows) < 2:
             return rows
         # OpenCV compares boxes cut down to whole pixels; so do we, or the two engines would keep different ones.
-        boxes = rows[:, :4].astype(np.int32)
+        boxes = np.clip(rows[:, :4], -1e9, 1e9).astype(np.int32)
         kept = cv2.dnn.NMSBoxes(boxes.tolist(), rows[:, 14].tolist(), self._score, self._iou, 1.0, MOST_CANDIDATES)
         return rows[np.asarray(kept, np.int64).reshape(-1)]
 
+    def _rows(self, heads: list[npt.NDArray[np.float32]], stride: int, width: int) -> Rows:
+        """What is over the threshold in the outputs of one stride, for a frame of that width."""
+        cls, obj, bbox, kps = (head[0] for head in heads)
+        score = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
+        if np.isnan(score).any():
+            raise ValueError("its scores are not finite")
+        keep = np.flatnonzero(score >= self._score)
+        columns = width // stride
+        corner = np.stack([keep % columns, keep // columns], 1).astype(np.float32)
+        size = np.exp(bbox[keep, 2:]) * stride
+        centre = (corner + bbox[keep, :2]) * stride
+        points = (kps[keep].reshape(-1, 5, 2) + corner[:, None]) * stride
+        rows: Rows = np.hstack([centre - size / 2, size, points.reshape(-1, 10), score[keep, None]])
+        return rows.astype(np.float32)
 
-def opencv_engine(model: Model, score: float, iou: float, threads: int) -> Engine:
-    return OpenCvEngine(model.file("fp32"), score, iou, threads)
+
+def opencv_engine(model: Model, score: float, iou: float, threads: int, size: int = 320) -> Engine:
+    network = model.network("fp32", "opencv", size)
+    try:
+        return OpenCvEngine(network, score, iou, threads)
+    except cv2.error as error:
+        raise ModelError(f"{model.file('fp32')}: OpenCV cannot load it ({error.err}): {REPAIR}") from None
 
 
-def onnxruntime_engine(model: Model, score: float, iou: float, threads: int) -> Engine:
+def onnxruntime_engine(model: Model, score: float, iou: float, threads: int, size: int = 320) -> Engine:
     cv2.setNumThreads(threads)  # OpenCV still scales and pads the frames
+    network = model.network("fp32", "onnxruntime", size)
     image = model.session("fp32").get_inputs()[0]
-    return OnnxRuntimeEngine(image, model.file("fp32").read_bytes(), score, iou, threads)
+    return OnnxRuntimeEngine(image, network, score, iou, threads)
 
 
-ENGINES: dict[str, Callable[[Model, float, float, int], Engine]] = {
+class OpenEngine(Protocol):
+    def __call__(self, model: Model, score: float, iou: float, threads: int, size: int = 320) -> Engine:
+        """size: long side of the frames that it will get."""
+        ...
+
+
+ENGINES: dict[str, OpenEngine] = {
     "opencv": opencv_engine,
     "onnxruntime": onnxruntime_engine,
 }
@@ -137,10 +152,11 @@ class FaceDetector:
         engine: runs the network.
         input_size: long side that a frame is scaled to, pixels; smaller frames are not enlarged.
         min_face_px: faces narrower than this in the frame are dropped.
+        name: of the engine and its model, for errors.
     """
 
-    def __init__(self, engine: Engine, input_size: int, min_face_px: int) -> None:
-        self._engine, self._input_size, self._min_face_px = engine, input_size, min_face_px
+    def __init__(self, engine: Engine, input_size: int, min_face_px: int, name: str = "the engine") -> None:
+        self._engine, self._input_size, self._min_face_px, self._name = engine, input_size, min_face_px, name
 
     def detect(self, image: Image) -> sv.Detections:
         """uint8 (H, W, 3) BGR -> detections, best score first.
@@ -149,6 +165,9 @@ class FaceDetector:
             xyxy float32 (n, 4) pixels inside the image, confidence float32 (n,), class_id int (n,) all -1 until
             classified, data["landmarks"] float32 (n, 5, 2) pixels: right eye, left eye, nose tip, right and left
             mouth corner. Without faces the columns are the same, with n = 0.
+
+        Raises:
+            ModelError: a network that the engine cannot run on this frame.
         """
         height, width = image.shape[:2]
         scale = min(1.0, self._input_size / max(height, width))
@@ -156,7 +175,10 @@ class FaceDetector:
         if scale < 1:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             small = shrink(image, size)
-        rows = self._engine(small)
+        try:
+            rows = self._engine(small)
+        except Exception as error:  # OpenCV and onnxruntime raise many unrelated types for a graph they cannot run
+            raise ModelError(f"{self._name} cannot run this detector ({first_line(error)}): {REPAIR}") from None
         rows = rows[np.isfinite(rows).all(1)]
         ratio = np.array([width / small.shape[1], height / small.shape[0]], np.float32)
         xyxy = np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]]) * np.tile(ratio, 2)
@@ -188,15 +210,11 @@ def open_detector(settings: DetectorSettings) -> FaceDetector:
             cannot run.
     """
     model = open_model(settings.model, "face_detector", settings.stage)
-    if model.manifest.task != "face_detection":
-        raise ModelError(f"{model.folder}: a {model.manifest.task} model; detector.model needs face_detection")
     score = settings.score_threshold
     if score is None:
         score = score_threshold(model.manifest, settings.input_size)
-    engine = ENGINES[settings.engine](model, score, settings.iou_threshold, settings.threads)
-    detector = FaceDetector(engine, settings.input_size, settings.min_face_px)
-    try:
-        detector.detect(np.zeros((settings.input_size, settings.input_size, 3), np.uint8))
-    except Exception as error:  # OpenCV and onnxruntime raise many unrelated types for a graph they cannot run
-        raise ModelError(f"{model.folder}: {settings.engine} cannot run this detector ({first_line(error)})") from None
+    engine = ENGINES[settings.engine](model, score, settings.iou_threshold, settings.threads, settings.input_size)
+    name = f"{model.folder}: {settings.engine}"
+    detector = FaceDetector(engine, settings.input_size, settings.min_face_px, name)
+    detector.detect(np.zeros((settings.input_size, settings.input_size, 3), np.uint8))
     return detector

@@ -1,98 +1,52 @@
 """Model folders: find one, check it against its manifest, open it with ONNX Runtime.
 
 A model is a folder with `manifest.json` beside its ONNX files. The runtime refuses a file whose size, SHA-256 or
-tensors differ from the manifest, because a wrong model gives wrong verdicts without any other sign.
+tensors differ from the manifest, because a wrong model gives wrong verdicts without any other sign. A file is read
+once, and what was checked is what a loader gets.
 """
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import onnxruntime as ort
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge_app.errors import ModelError, first_line
+from edge_app.manifest import (
+    HEADS,
+    MANIFEST,
+    NETWORK_BYTES,
+    REPAIR,
+    STAGES,
+    STRIDES,
+    Stage,
+    Task,
+    Tensor,
+    read_manifest,
+    read_regular,
+)
+from edge_app.onnx_file import FLOAT, NotOnnx, Value, inspect
+from edge_app.trial import Case, attempt
 
-MANIFEST = "manifest.json"
 ModelName = Literal["face_detector", "mask_classifier"]
-Stage = Literal["beta", "gamma", "prod"]
-STAGES: tuple[Stage, ...] = ("beta", "gamma", "prod")  # in the order that a model goes through them
-_REPAIR = "restore the folder from the release, or export the model again with `python -m export`"
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelFile(_Strict):
-    """One precision of a model: file name inside the folder, lower-case hex SHA-256, size in bytes."""
-
-    file: str
-    sha256: str
-    bytes: int
-
-
-class Tensor(_Strict):
-    """One tensor of the graph. A string in `shape` is a free dimension."""
-
-    name: str
-    shape: list[int | str]
-    dtype: str = "float32"
-
-
-class InputTensor(Tensor):
-    """The input and how pixels become it: value = (pixel - mean) / scale, channels in `colour` order."""
-
-    layout: Literal["NCHW"] = "NCHW"
-    colour: Literal["BGR", "RGB"]
-    mean: float = 0.0
-    scale: float = 1.0
-    crop_margin: float | None = None
-    resize: str
-
-
-class Step(_Strict):
-    """One stage that a model has reached.
-
-    time: ISO 8601, UTC. version, sha256 (precision -> hex): of which files. metrics: what was measured for it, on n
-    labelled faces of `data`. approved: why it was let through although the measurement spoke against it.
-    """
-
-    stage: Stage
-    time: str
-    version: str
-    sha256: dict[str, str]
-    metrics: dict[str, Any]
-    n: int
-    data: str
-    approved: str | None = None
-
-
-class Manifest(_Strict):
-    """What `manifest.json` holds. history: oldest first; that of the models it replaced comes before its own."""
-
-    name: str
-    version: str
-    task: Literal["face_detection", "mask_classification"]
-    stage: Stage = "prod"
-    history: list[Step] = []
-    files: dict[str, ModelFile]
-    opset: int
-    input: InputTensor
-    outputs: list[Tensor]
-    labels: list[str]
-    thresholds: dict[str, float]
-    temperature: float = 1.0
-    metrics: dict[str, Any]
-    training: dict[str, Any]
+Engine = Literal["opencv", "onnxruntime"]
+_TASKS: dict[ModelName, Task] = {"face_detector": "face_detection", "mask_classifier": "mask_classification"}
+# SHA-256 of the networks that we release. Their tests have run them, so they need no trial, which takes a fifth of a
+# second. A network that takes the place of one of these works without being listed here; it starts a little later.
+RELEASED = frozenset(
+    {
+        "797886a9ee4174a174054ed2753b7c9746ccc42fae52d7776b6513939525e1e8",  # face_detector, fp32
+        "e39abf516c2c7cae915bcaaad736530d9fd56b20fa5350ed5f00304a5654c55b",  # mask_classifier, fp32
+        "1807d0d212c4c3620a5970dfb5dbe344e98bc1bc3a89ecc9348b67bdcc862753",  # mask_classifier, int8
+    }
+)
 
 
 class Model:
-    """A verified model folder.
+    """A model folder whose manifest is sound; its networks are checked when they are asked for.
 
     Args:
         folder: the folder that holds `manifest.json`.
@@ -103,70 +57,133 @@ class Model:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        path = folder / MANIFEST
-        try:
-            self.manifest = Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            raise ModelError(f"{path}: no such file; expected a model folder with a {MANIFEST}: {_REPAIR}") from None
-        except OSError as error:
-            raise ModelError(f"{path}: cannot be read ({error.strerror}): check the path and its permissions") from None
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise ModelError(f"{path}: not valid JSON: {_REPAIR}") from None
-        except ValidationError as error:
-            where = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise ModelError(f"{path}: {where}: {error.errors()[0]['msg']}: {_REPAIR}") from None
+        self.manifest = read_manifest(folder)
+        self._content: dict[str, bytes] = {}
+        self._tried: set[tuple[str, str, int]] = set()
 
     def file(self, precision: str) -> Path:
-        """Path of the ONNX file of that precision, once its size and SHA-256 have been checked.
+        """Path of the ONNX file of that precision, checked as `content` does; a loader gets the `network`."""
+        self.content(precision)
+        return self._path(precision)
+
+    def content(self, precision: str) -> bytes:
+        """The ONNX file of that precision, if it is the one in the manifest.
 
         Raises:
-            ModelError: an unknown precision, or a file that is missing or not the one in the manifest.
+            ModelError: an unknown precision, or a file that is missing, outside the folder or of another size or hash.
         """
-        if precision not in self.manifest.files:
-            known = ", ".join(sorted(self.manifest.files))
-            raise ModelError(f"{self.folder / MANIFEST}: no {precision!r} file; this model has: {known}")
-        entry = self.manifest.files[precision]
-        path = self.folder / entry.file
-        try:
-            size = path.stat().st_size
-            if size != entry.bytes:
-                raise ModelError(f"{path}: {size} bytes, expected {entry.bytes}: {_REPAIR}")
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError as error:
-            raise ModelError(f"{path}: cannot be read ({error.strerror}): {_REPAIR}") from None
-        if digest != entry.sha256:
-            raise ModelError(f"{path}: SHA-256 {digest[:12]}…, expected {entry.sha256[:12]}…: {_REPAIR}")
-        return path
+        if precision not in self._content:
+            self._content[precision] = self._read(precision)
+        return self._content[precision]
+
+    def network(self, precision: str, engine: Engine, size: int = 320) -> bytes:
+        """The content for a loader: it has the manifest's tensors, and what is not of a release has been tried.
+
+        size: long side of the frames that a detector will get, pixels.
+
+        Raises:
+            ModelError: as `content`, or a network that has other tensors, cannot be run, or takes too much time or
+                memory.
+        """
+        content, job = self.content(precision), (precision, engine, size)
+        if job not in self._tried:
+            self._check(self._path(precision), content)
+            if self.manifest.files[precision].sha256 not in RELEASED:
+                problem = attempt(content, engine, self._cases(size))
+                if problem:
+                    path = self._path(precision)
+                    raise ModelError(f"{path}: cannot load it and run it ({problem}): {REPAIR}")
+            self._tried.add(job)
+        return content
 
     def session(self, precision: str, threads: int = 1, provider: str = "CPUExecutionProvider") -> ort.InferenceSession:
-        """Open the ONNX file with `threads` intra-op threads and check its tensors against the manifest.
+        """Open the ONNX file with `threads` intra-op threads.
 
         Raises:
-            ModelError: provider not available, file not loadable, or tensors that differ from the manifest.
+            ModelError: provider not available, or as `network`.
         """
-        path = self.file(precision)
         available = ort.get_available_providers()
         if provider not in available:
             raise ModelError(
                 f"onnxruntime provider {provider!r} is not available here; available: {', '.join(available)}"
                 " (set classifier.provider, or install the onnxruntime build that has it)"
             )
+        network = self.network(precision, "onnxruntime")
         try:
-            session = open_session(str(path), threads, provider)
+            return open_session(network, threads, provider)
         except Exception as error:  # onnxruntime raises many unrelated types here
-            raise ModelError(f"{path}: onnxruntime cannot load it ({first_line(error)}): {_REPAIR}") from None
-        self._check_tensors(path, session)
-        return session
+            path = self._path(precision)
+            raise ModelError(f"{path}: onnxruntime cannot load it ({first_line(error)}): {REPAIR}") from None
 
-    def _check_tensors(self, path: Path, session: ort.InferenceSession) -> None:
-        expected = [(t.name, len(t.shape), _fixed(t.shape)) for t in [self.manifest.input, *self.manifest.outputs]]
-        found = [(t.name, len(t.shape), _fixed(t.shape)) for t in [*session.get_inputs(), *session.get_outputs()]]
+    def _path(self, precision: str) -> Path:
+        return self.folder / self.manifest.files[precision].file
+
+    def _read(self, precision: str) -> bytes:
+        if precision not in self.manifest.files:
+            known = ", ".join(sorted(self.manifest.files))
+            raise ModelError(f"{self.folder / MANIFEST}: no {precision!r} file; this model has: {known}")
+        entry, path = self.manifest.files[precision], self._path(precision)
+        try:
+            if not path.resolve(strict=True).is_relative_to(self.folder.resolve()):
+                raise ModelError(f"{path}: a link that leads out of the model folder: {REPAIR}")
+            size = path.stat().st_size
+            if size != entry.bytes:
+                raise ModelError(f"{path}: {size} bytes, expected {entry.bytes}: {REPAIR}")
+            content = read_regular(path, NETWORK_BYTES)
+        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+            reason = error.strerror if isinstance(error, OSError) else first_line(error)
+            raise ModelError(f"{path}: cannot be read ({reason}): {REPAIR}") from None
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != entry.sha256:
+            raise ModelError(f"{path}: SHA-256 {digest[:12]}…, expected {entry.sha256[:12]}…: {REPAIR}")
+        return content
+
+    def _check(self, path: Path, content: bytes) -> None:
+        try:
+            network = inspect(content)
+        except NotOnnx as error:
+            raise ModelError(f"{path}: edge_app cannot load it ({error}): {REPAIR}") from None
+        if network.opset != self.manifest.opset:
+            raise ModelError(f"{path}: opset {network.opset}, the manifest has {self.manifest.opset}: {REPAIR}")
+        expected, found = [self.manifest.input, *self.manifest.outputs], [*network.inputs, *network.outputs]
         for want, got in zip(expected, found, strict=False):
-            same_dims = all(got[2].get(axis, size) == size for axis, size in want[2].items())
-            if want[:2] != got[:2] or not same_dims:
-                raise ModelError(f"{path}: tensor {got[0]} differs from the manifest's {want[0]}: {_REPAIR}")
+            if not _same(want, got):
+                raise ModelError(f"{path}: tensor {got.name} differs from the manifest's {want.name}: {REPAIR}")
         if len(expected) != len(found):
-            raise ModelError(f"{path}: {len(found)} tensors, the manifest has {len(expected)}: {_REPAIR}")
+            raise ModelError(f"{path}: {len(found)} tensors, the manifest has {len(expected)}: {REPAIR}")
+
+    def _cases(self, size: int) -> list[Case]:
+        """What a network is tried with: a square and a wide frame, or one face and two."""
+        m = self.manifest
+        low, high = ((value - m.input.mean) / m.input.scale for value in (0, 255))
+        if m.task == "mask_classification":
+            side = int(m.input.shape[-1])
+            name = m.outputs[0].name
+            return [Case((n, 3, side, side), {name: (n, 2)}, low, high) for n in (1, 2)]
+        coarsest = STRIDES[-1]
+        long = -(-size // coarsest) * coarsest
+        shapes = [(long, long), (max(long // 2 // coarsest, 1) * coarsest, long)]
+        return [
+            Case(
+                (1, 3, height, width),
+                {
+                    f"{head}_{stride}": (1, height // stride * (width // stride), values)
+                    for head, values in HEADS.items()
+                    for stride in STRIDES
+                },
+                low,
+                high,
+            )
+            for height, width in shapes
+        ]
+
+
+def _same(want: Tensor, got: Value) -> bool:
+    """Whether a tensor is the one in the manifest. Free dimensions, of either, may have any name and size."""
+    sizes = zip(want.shape, got.shape, strict=False)
+    return (want.name, FLOAT, len(want.shape)) == (got.name, got.dtype, len(got.shape)) and all(
+        isinstance(a, str) or isinstance(b, str) or a == b for a, b in sizes
+    )
 
 
 def open_session(
@@ -198,22 +215,19 @@ def open_model(folder: Path | None, name: ModelName, stage: Stage) -> Model:
         stage: `detector.stage` or `classifier.stage`, the earliest stage that may run.
 
     Raises:
-        ModelError: as `Model`, or a model of an earlier stage.
+        ModelError: as `Model`, or a model of an earlier stage, or for something else.
     """
     model = Model(folder or models_dir() / name)
-    found = model.manifest.stage
+    found, section = model.manifest.stage, name.rpartition("_")[2]
     if STAGES.index(found) < STAGES.index(stage):
-        section = name.rpartition("_")[2]
         advice = "promote it with `python -m export promote`, or " if section == "classifier" else ""
         raise ModelError(
             f"{model.folder / MANIFEST}: its stage is {found}, only {stage} may run here: {advice}set {section}.stage "
             f"to {found} if you mean to run it"
         )
+    if model.manifest.task != _TASKS[name]:
+        raise ModelError(f"{model.folder}: a {model.manifest.task} model; {section}.model needs {_TASKS[name]}")
     return model
-
-
-def _fixed(shape: list[int | str]) -> dict[int, int]:
-    return {axis: size for axis, size in enumerate(shape) if isinstance(size, int)}
 
 
 @cache

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edge_app.models import MANIFEST, Manifest, Stage, Step
+from edge_app.manifest import MANIFEST, Manifest, Stage, Step
 from export.card import write_card
 
 OPSET = 17

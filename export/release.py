@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from edge_app import faces as pixels
+from edge_app.manifest import CROP_RESIZE, FRAME_RESIZE
 from edge_app.models import models_dir
 from export import classifier, classifier_plots, detector, evaluate_classifier, evaluate_detector
 from export.classifier_data import Faces
@@ -68,7 +69,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
             "name": "input",
             "shape": [1, 3, "height", "width"],
             "colour": "BGR",
-            "resize": "Frame scaled to detector.input_size on its long side, padded with zeros to multiples of 32.",
+            "resize": FRAME_RESIZE,
         },
         outputs=[
             {
@@ -178,7 +179,7 @@ def build_classifier(
             "mean": pixels.PIXEL_MEAN,
             "scale": pixels.PIXEL_SCALE,
             "crop_margin": pixels.CROP_MARGIN,
-            "resize": "Square crop, (1 + margin) times the longer side of the box, edge pixels repeated.",
+            "resize": CROP_RESIZE,
         },
         "outputs": [{"name": "logits", "shape": ["batch", 2]}],
         "labels": classifier.LABELS,

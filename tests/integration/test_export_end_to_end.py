@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.tiny_models import FRAMES
 from tests.workshop import Pixels, first_kernel, leave, missing
 
 if reason := missing("torch", "torchvision", "onnx", "sklearn", "matplotlib", "onnxruntime.quantization"):
@@ -109,7 +110,7 @@ def detector_folder(folder: Path) -> Model:
         name="face_detector",
         version="0",
         task="face_detection",
-        input={"name": "input", "shape": [1, 3, "height", "width"], "colour": "BGR", "resize": "none"},
+        input=FRAMES,
         outputs=[
             {"name": name, "shape": [1, "cells", {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}[name.split("_")[0]]]}
             for name in OUTPUTS

@@ -1,5 +1,6 @@
 """Faces in, probabilities out, through a network whose every number is known: mask logit = 4 * mean red."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import supervision as sv
 from edge_app.classifier import DOUBT, MASK, NO_MASK, MaskClassifier
 from edge_app.errors import ModelError, UsageError
 from edge_app.settings import ClassifierSettings, VerdictSettings
-from tests.tiny_models import WEIGHT, tiny_graph, write_folder
+from tests.tiny_models import DETECTOR, WEIGHT, tiny_graph, write_folder
 
 RED, BLUE, GREY = (0, 0, 255), (255, 0, 0), (127, 127, 128)
 
@@ -97,7 +98,8 @@ def test_thresholds_come_from_the_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"task": "face_detection"}, "a face_detection model"),
+        (DETECTOR, r"a face_detection model; classifier\.model needs mask_classification"),
+        ({"task": "face_detection"}, "a face_detection model has the labels face, in this order"),
         ({"labels": ["no_mask", "mask"]}, "labels mask, no_mask"),
         ({"labels": ["mask", "no_mask", "beard"]}, "labels mask, no_mask"),
         ({"thresholds": {"mask": 0.8}}, "no 'no_mask' threshold"),
@@ -107,6 +109,17 @@ def test_thresholds_come_from_the_manifest(tmp_path: Path) -> None:
 def test_a_model_for_something_else_is_refused(tmp_path: Path, change: dict[str, object], says: str) -> None:
     with pytest.raises(ModelError, match=says):
         opened(write_folder(tmp_path, tiny_graph(), **change))
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf])
+def test_logits_that_are_no_numbers_are_an_error_and_no_probability(tmp_path: Path, weight: float) -> None:
+    with pytest.raises(ModelError, match=r"\(onnxruntime gives logits with values that are not finite\)"):
+        opened(write_folder(tmp_path, tiny_graph(weight=weight)))
+
+
+def test_log_odds_that_overflow_are_an_error_and_no_probability(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="gives logits that are not finite"):  # of the trial's noise they are finite
+        opened(write_folder(tmp_path, tiny_graph(weight=3e38)))
 
 
 def test_an_unknown_provider_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import torch
 from pydantic import ValidationError
 from sklearn import metrics
 
-from edge_app.models import Manifest, Model
+from edge_app.manifest import Manifest
+from edge_app.models import Model
 from export import evaluate_classifier as measure
 from export.classifier import MaskNet
 from export.classifier_augment import cut_by_frame, jitter, turn, vary
@@ -17,6 +18,7 @@ from export.classifier_data import INCORRECT, MASK, NO_MASK, Face
 from export.manifest import entry, write_manifest
 from export.muon import Muon
 from export.training import load_checkpoint, save_checkpoint
+from tests.tiny_models import CROPS
 
 POINTS = np.array([[38, 50], [62, 50], [50, 62], [40, 75], [60, 75]], np.float32)  # of a face in a 100 px region
 BOX = np.array([25, 25, 75, 90], np.float32)
@@ -126,7 +128,7 @@ def rest(**more: object) -> dict[str, object]:
         "name": "tiny",
         "version": "1",
         "task": "mask_classification",
-        "input": {"name": "input", "shape": ["batch", 3, 112, 112], "colour": "RGB", "resize": "square"},
+        "input": CROPS,
         "outputs": [{"name": "logits", "shape": ["batch", 2]}],
         "labels": ["mask", "no_mask"],
         "thresholds": {"mask": 0.7, "no_mask": 0.3},

@@ -7,12 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_app.detector import FaceDetector, open_detector, score_threshold, shrink
+from edge_app.detector import FaceDetector, OnnxRuntimeEngine, open_detector, score_threshold, shrink
 from edge_app.errors import ModelError
-from edge_app.models import Manifest, Model
+from edge_app.manifest import Manifest
+from edge_app.models import Model, open_session
 from edge_app.settings import DetectorSettings
 from tests.media import Pixels
-from tests.tiny_models import manifest, tiny_graph, write_folder
+from tests.tiny_models import DETECTOR, manifest, tiny_detector, tiny_graph, write_folder
 
 Row = tuple[float, float, float, float, float]  # x, y, w, h, score
 
@@ -105,6 +106,27 @@ def test_rows_that_are_no_numbers_are_dropped() -> None:
     assert found.confidence == pytest.approx([0.7])
 
 
+def test_an_engine_that_fails_on_a_frame_is_a_fault_of_the_model() -> None:
+    def fails(_image: Pixels) -> np.ndarray:
+        raise RuntimeError("no such axis\nand more")
+
+    detector = FaceDetector(fails, 320, 16, "tiny: this engine")
+    with pytest.raises(ModelError, match=r"^tiny: this engine cannot run this detector \(no such axis\): restore"):
+        detector.detect(picture(320, 320))
+
+
+@pytest.mark.parametrize("score", [0.7, math.nan])
+def test_scores_that_turn_into_no_numbers_at_run_time_are_told(score: float) -> None:
+    network = tiny_detector(score=score)
+    engine = OnnxRuntimeEngine(open_session(network).get_inputs()[0], network, 0.5, 0.3, 1)
+    detector = FaceDetector(engine, 320, 16)
+    if score == 0.7:
+        assert len(detector.detect(picture(96, 96)))
+        return
+    with pytest.raises(ModelError, match="scores are not finite"):
+        detector.detect(picture(96, 96))
+
+
 def test_without_faces_the_columns_are_the_same() -> None:
     some = FaceDetector(Network((10, 10, 30, 30, 0.9)), 320, 16).detect(picture(320, 320))
     none = FaceDetector(Network(), 320, 16).detect(picture(320, 320))
@@ -127,12 +149,12 @@ class TestScoreThreshold:
         [(96, 0.7), (320, 0.7), (440, 0.7), (460, 0.8), (640, 0.8), (900, 0.8), (910, 0.9), (2048, 0.9)],
     )
     def test_that_of_the_nearest_ratio(self, input_size: int, expected: float) -> None:
-        thresholds = {"score@640": 0.8, "score@320": 0.7, "score@1280": 0.9, "other": 0.1}
-        told = Manifest.model_validate(manifest(b"", thresholds=thresholds))
+        thresholds = {"score@640": 0.8, "score@320": 0.7, "score@1280": 0.9}
+        told = Manifest.model_validate(manifest(b"", **DETECTOR | {"thresholds": thresholds}))
         assert score_threshold(told, input_size) == expected
 
     def test_none_measured(self) -> None:
-        told = Manifest.model_validate(manifest(b"", thresholds={"mask": 0.5}))
+        told = Manifest.model_validate(manifest(b"", **DETECTOR | {"thresholds": {}}))
         with pytest.raises(ModelError, match=r"detector\.score_threshold"):
             score_threshold(told, 320)
 
@@ -150,17 +172,34 @@ class TestOpening:
 
     @pytest.mark.parametrize("engine", ["opencv", "onnxruntime"])
     def test_a_file_that_is_no_network(self, tmp_path: Path, engine: str) -> None:
-        folder = write_folder(tmp_path, b"not a network", task="face_detection", thresholds={"score@320": 0.5})
+        folder = write_folder(tmp_path, b"not a network", **DETECTOR)
         with pytest.raises(ModelError, match="cannot load it"):
             open_detector(DetectorSettings.model_validate({"model": folder, "engine": engine}))
 
     @pytest.mark.parametrize("engine", ["opencv", "onnxruntime"])
     def test_a_network_that_is_no_face_detector(self, tmp_path: Path, engine: str) -> None:
-        folder = write_folder(
-            tmp_path, tiny_graph(size=320), task="face_detection", thresholds={"score@320": 0.5},
-            input={"name": "input", "shape": [1, 3, "height", "width"], "colour": "BGR", "resize": "long side"},
-        )  # fmt: skip
-        with pytest.raises(ModelError, match=f"{engine} cannot run this detector"):
+        folder = write_folder(tmp_path, tiny_graph(size=320), **DETECTOR)
+        with pytest.raises(ModelError, match=r"model\.onnx: tensor logits differs from the manifest's cls_8"):
+            open_detector(DetectorSettings.model_validate({"model": folder, "engine": engine}))
+
+    @pytest.mark.parametrize("engine", ["opencv", "onnxruntime"])
+    def test_outputs_of_other_shapes_than_those_declared(self, tmp_path: Path, engine: str) -> None:
+        folder = write_folder(tmp_path, tiny_detector(values=1), **DETECTOR)
+        with pytest.raises(ModelError, match=r"cannot load it and run it \(onnxruntime gives kps_8 as \[1, 1600, 11\]"):
+            open_detector(DetectorSettings.model_validate({"model": folder, "engine": engine}))
+
+    @pytest.mark.parametrize("engine", ["opencv", "onnxruntime"])
+    def test_a_detector_of_ones_own(self, tmp_path: Path, engine: str) -> None:
+        folder = write_folder(tmp_path, tiny_detector(score=0.7), **DETECTOR)
+        detector = open_detector(DetectorSettings.model_validate({"model": folder, "engine": engine}))
+        found = detector.detect(picture(100, 200))
+        assert found.confidence == pytest.approx(np.full(len(found), 0.7))
+        assert len(found) > 3
+
+    @pytest.mark.parametrize("engine", ["opencv", "onnxruntime"])
+    def test_scores_that_are_no_numbers(self, tmp_path: Path, engine: str) -> None:
+        folder = write_folder(tmp_path, tiny_detector(score=math.nan), **DETECTOR)
+        with pytest.raises(ModelError, match=r"onnxruntime gives cls_8 with values that are not finite"):
             open_detector(DetectorSettings.model_validate({"model": folder, "engine": engine}))
 
     @pytest.mark.parametrize("engine", ["opencv", "onnxruntime"])

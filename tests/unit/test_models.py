@@ -11,8 +11,9 @@ import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from edge_app.errors import ModelError
-from edge_app.models import STAGES, Model, Stage, models_dir, open_model, open_session
-from tests.tiny_models import manifest, tiny_graph, write_folder
+from edge_app.manifest import STAGES, Stage
+from edge_app.models import Model, models_dir, open_model, open_session
+from tests.tiny_models import DETECTOR, manifest, tiny_detector, tiny_graph, write_folder
 
 
 @pytest.fixture
@@ -132,6 +133,43 @@ class TestFile:
     def test_an_unknown_precision_lists_those_there_are(self, folder: Path) -> None:
         assert "no 'fp16' file; this model has: fp32, int8" in refused(lambda: Model(folder).file("fp16"))
 
+    def test_a_link_inside_the_folder_is_followed_and_one_out_of_it_is_not(self, folder: Path, tmp_path: Path) -> None:
+        network = folder / "model.onnx"
+        network.rename(folder / "real.onnx")
+        network.symlink_to("real.onnx")
+        assert Model(folder).file("fp32") == network
+        (folder / "real.onnx").rename(tmp_path / "outside.onnx")
+        network.unlink()
+        network.symlink_to("../outside.onnx")
+        assert "model.onnx: a link that leads out of the model folder" in refused(lambda: Model(folder).file("fp32"))
+
+    @pytest.mark.parametrize("kind", ["folder", "pipe", "circle", "device"])
+    def test_what_is_no_file_is_refused_and_not_waited_for(self, folder: Path, kind: str) -> None:
+        network = folder / "model.onnx"
+        network.unlink()
+        if kind == "folder":
+            network.mkdir()
+        elif kind == "pipe":
+            os.mkfifo(network)
+        else:
+            network.symlink_to(network.name if kind == "circle" else "/dev/zero")
+        refused(lambda: Model(folder).file("fp32"))
+
+    def test_a_file_over_the_limit_is_not_read(self, tmp_path: Path) -> None:
+        folder = write_folder(tmp_path / "tiny", b"")
+        with (folder / "model.onnx").open("wb") as file:
+            file.truncate(1 << 40)  # a hole: reading it would take all memory
+        assert "1099511627776 bytes, expected 0" in refused(lambda: Model(folder).file("fp32"))
+
+    def test_what_was_checked_is_what_is_loaded(self, folder: Path) -> None:
+        model = Model(folder)
+        before = model.content("fp32")
+        (folder / "model.onnx").write_bytes(tiny_graph(weight=1.0))
+        session = model.session("fp32")  # not read again
+        (logits,) = session.run(None, {"input": np.ones((1, 3, 112, 112), np.float32)})
+        assert logits.tolist() == [[4, -4]]
+        assert model.network("fp32", "onnxruntime") is before
+
 
 class TestSession:
     def test_a_provider_that_is_not_there_lists_those_that_are(self, folder: Path) -> None:
@@ -156,18 +194,16 @@ class TestSession:
         assert tensor in refused(lambda: Model(write_folder(tmp_path, tiny_graph(**graph))).session("fp32"))
 
     def test_another_rank(self, tmp_path: Path) -> None:
-        flat = {"name": "input", "shape": ["batch", 112, 112], "colour": "RGB", "resize": "square"}
-        folder = write_folder(tmp_path, tiny_graph(), input=flat)
-        assert "tensor input differs" in refused(lambda: Model(folder).session("fp32"))
+        folder = write_folder(tmp_path, tiny_graph(output_name="mean"))  # of (batch, 3, 1, 1)
+        assert "tensor mean differs" in refused(lambda: Model(folder).session("fp32"))
 
-    def test_an_output_too_few(self, tmp_path: Path) -> None:
-        wanted = [{"name": "logits", "shape": ["batch", 2]}, {"name": "extra", "shape": ["batch"]}]
-        folder = write_folder(tmp_path, tiny_graph(), outputs=wanted)
-        assert "2 tensors, the manifest has 3" in refused(lambda: Model(folder).session("fp32"))
+    def test_an_output_too_many(self, tmp_path: Path) -> None:
+        folder = write_folder(tmp_path, tiny_graph(more=("flat",)))
+        assert "3 tensors, the manifest has 2" in refused(lambda: Model(folder).session("fp32"))
 
     def test_a_fixed_size_may_stand_for_a_free_one(self, tmp_path: Path) -> None:
-        free = {"name": "input", "shape": ["n", 3, "height", "width"], "colour": "RGB", "resize": "square"}
-        assert Model(write_folder(tmp_path, tiny_graph(), input=free)).session("fp32").get_inputs()[0].shape[2] == 112
+        folder = write_folder(tmp_path, tiny_detector(size=("height", 320)), **DETECTOR)
+        assert Model(folder).session("fp32").get_inputs()[0].shape == [1, 3, "height", 320]
 
 
 class TestFolder:
