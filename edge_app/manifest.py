@@ -32,8 +32,8 @@ STRIDES = (8, 16, 32)
 FRAME_RESIZE = "Frame scaled to detector.input_size on its long side, padded with zeros to multiples of 32."
 CROP_RESIZE = "Square crop, (1 + margin) times the longer side of the box, edge pixels repeated."
 
-Word = Annotated[str, Field(pattern=r"^\w[\w .+-]{0,63}$")]
-TensorName = Annotated[str, Field(pattern=r"^[\w.:/-]{1,128}$")]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_ .+-]{0,63}$")]
+TensorName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/-]{1,128}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Precision = Annotated[str, Field(pattern=r"^(fp32|int8)$")]
 Dimension = Annotated[int, Field(ge=1, le=65536)] | TensorName
@@ -46,7 +46,9 @@ class _Strict(BaseModel):
 class ModelFile(_Strict):
     """One precision of a model: file name inside the folder, lower-case hex SHA-256, size in bytes."""
 
-    file: str = Field(pattern=r"^[\w+-][\w .+-]{0,127}$")  # a name: no folder, and nothing that leads out of ours
+    file: str = Field(
+        pattern=r"^[A-Za-z0-9_+-][A-Za-z0-9_ .+-]{0,127}$"
+    )  # a name: no folder, and nothing that leads out of ours
     sha256: Sha256
     bytes: int = Field(ge=0, le=NETWORK_BYTES)
 
@@ -78,7 +80,7 @@ class Step(_Strict):
     """
 
     stage: Stage
-    time: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)$")
+    time: str = Field(pattern=r"^[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}([.][0-9]+)?([+]00:00|Z)$")
     version: Word
     sha256: dict[Precision, Sha256]
     metrics: dict[str, Any]

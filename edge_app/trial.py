@@ -37,7 +37,11 @@ def attempt(network: bytes, engine: str, cases: list[Case]) -> str | None:
     engine: `opencv` or `onnxruntime`. ONNX Runtime runs it in any case: OpenCV turns NaN into numbers.
     """
     order = json.dumps(
-        {"engines": list(dict.fromkeys(("onnxruntime", engine))), "cases": [asdict(case) for case in cases]}
+        {
+            "engines": list(dict.fromkeys(("onnxruntime", engine))),
+            "cases": [asdict(case) for case in cases],
+            "seconds": TRIAL_S,
+        }
     )
     try:
         done = subprocess.run(
@@ -76,7 +80,7 @@ def _main() -> None:
         held = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, held + MEMORY))
     signal.alarm(WALL_S)
-    signal.setitimer(signal.ITIMER_PROF, TRIAL_S)
+    signal.setitimer(signal.ITIMER_PROF, order["seconds"])
     for engine in order["engines"]:
         run = {"opencv": _opencv, "onnxruntime": _onnxruntime}[engine](network)
         for case in order["cases"]:
