@@ -10,12 +10,12 @@ from typing import Protocol
 import cv2
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 import supervision as sv
 
 from edge_app.errors import ModelError, first_line
 from edge_app.manifest import HEADS, REPAIR, STRIDES, Manifest
 from edge_app.models import Model, open_model, open_session
+from edge_app.ort import onnxruntime as ort
 from edge_app.settings import DetectorSettings
 
 Image = npt.NDArray[np.uint8]

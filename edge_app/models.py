@@ -12,8 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import onnxruntime as ort
-
 from edge_app.errors import ModelError, first_line
 from edge_app.manifest import (
     HEADS,
@@ -29,6 +27,7 @@ from edge_app.manifest import (
     read_regular,
 )
 from edge_app.onnx_file import FLOAT, NotOnnx, Value, inspect
+from edge_app.ort import onnxruntime as ort
 from edge_app.trial import Case, attempt
 
 ModelName = Literal["face_detector", "mask_classifier"]

@@ -72,7 +72,9 @@ def _main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     import cv2
     import numpy as np
-    import onnxruntime  # noqa: F401
+
+    sys.path.append(str(Path(__file__).resolve().parents[1]))  # -P has left it out
+    from edge_app.ort import onnxruntime  # noqa: F401
 
     network, order = sys.stdin.buffer.read(), json.loads(sys.argv[1])
     cv2.setNumThreads(1)
@@ -94,7 +96,7 @@ def _main() -> None:
 
 
 def _onnxruntime(network: bytes) -> Any:
-    import onnxruntime as ort
+    from edge_app.ort import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
