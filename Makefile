@@ -14,7 +14,7 @@ help: ## list the targets
 
 demo: system-demo $(VENV)/.demo ## run the main job on a built-in source: no camera, no screen, no download at run time
 	@mkdir -p demo-out && rm -f demo-out/events.jsonl
-	$(BIN)/edge-app run demo --headless --output demo-out/annotated.mp4 --events demo-out/events.jsonl \
+	$(BIN)/edge-app run demo --headless --overwrite --output demo-out/annotated.mp4 --events demo-out/events.jsonl \
 		--summary demo-out/summary.json
 
 test: system-test $(VENV)/.dev ## run every test, the training side included

@@ -5,6 +5,8 @@ threaded pipeline and, if asked for, the classic recipe. They take turns, and th
 noisy machine ratios mean something, single figures less.
 """
 
+import io
+import logging
 import os
 import resource
 import subprocess
@@ -17,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from edge_app import files
 from edge_app.capture import FrameReader
 from edge_app.classic import ClassicRecipe
 from edge_app.errors import SinkError, SourceError, UsageError
@@ -26,6 +29,8 @@ from edge_app.pipeline import Judge, Models
 from edge_app.settings import DetectorSettings, Settings, SourceSettings
 from edge_app.sources import SourceSpec, open_source, parse_source
 from edge_app.threads import ahead
+
+log = logging.getLogger(__name__)
 
 TURNS = 3  # the passes take turns, and the middle figure counts: a machine's speed wanders within seconds
 CLASSIC_FRAMES = 60  # the classic recipe is slow, and its time a frame is steady
@@ -101,8 +106,8 @@ class BenchReport:
             rows.append(("start to first result", f"{self.first_result_s:.2f} s"))
         return rows
 
-    def plot(self, png: Path) -> None:
-        """Draw the passes' frames a second as a bar chart.
+    def plot(self, png: Path, mode: int = files.PRIVATE, overwrite: bool = False) -> None:
+        """Draw the passes' frames a second as a bar chart. A file that is there is kept, unless `overwrite`.
 
         Raises:
             UsageError: matplotlib is absent. SinkError: the file cannot be written.
@@ -118,10 +123,14 @@ class BenchReport:
         axis.invert_yaxis()
         axis.margins(x=0.12)
         axis.set(xlabel="frames a second", title=f"{self.size[0]}x{self.size[1]}, {self.faces_per_frame:.1f} faces")
+        picture = io.BytesIO()
         try:
-            figure.savefig(png, dpi=120)
+            figure.savefig(picture, dpi=120, format=png.suffix[1:] or "png")
+            path = files.write_new(png, picture.getvalue(), mode, overwrite)
         except (OSError, ValueError) as error:  # ValueError: an ending that is no picture format
             raise SinkError(f"{png}: the chart cannot be written ({error}); expected a .png in a folder") from None
+        if path != png:
+            log.warning("%s: the chart is written to %s, because that exists (--overwrite replaces it)", png, path)
 
 
 def run_bench(settings: Settings, frames: int | None, classic: bool = False) -> BenchReport:

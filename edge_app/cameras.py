@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_app.clashes import check_outputs
 from edge_app.errors import EdgeAppError, SourceError, StoppedEarly, UsageError
 from edge_app.health import Fleet
 from edge_app.observer import GRACE_S, FleetObserver, Observer
@@ -103,12 +104,14 @@ def run(
         WatchdogError: one camera is late; then all are ended, and everything judged so far has been written.
     """
     each = _settings_of_each(settings)
+    check_outputs(settings)
     stop, ending = stop or threading.Event(), threading.Event()
     fleet = Fleet(one.source.camera for one in each)
     with FleetObserver(settings, fleet) as observer:
         models = Models(settings)
-        totals = SummarySink(settings.output.summary)
-        events = IsolatedSink(JsonlSink(settings.output.events)) if settings.output.events else None
+        output = settings.output
+        totals = SummarySink(output.summary, output.permissions)
+        events = IsolatedSink(JsonlSink(output.events, output.permissions)) if output.events else None
         shared = SharedJsonlSink(events.sink) if events and isinstance(events.sink, JsonlSink) else None
         cameras = [_Camera(one, models, shared, fleet) for one in each]
         try:

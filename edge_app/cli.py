@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_app.cli_options import CameraOption, ConfigOption, ProfileOption, SetOption, SourceArgument
+from edge_app.cli_options import CameraOption, ConfigOption, OverwriteOption, ProfileOption, SetOption, SourceArgument
 from edge_app.config import Given, Resolved, resolve
 from edge_app.errors import INTERRUPTED, EdgeAppError, SinkError, SourceError, StoppedEarly, UsageError
 from edge_app.process import guarded, print_error, stop_on_signal
@@ -96,6 +96,7 @@ def run_command(
     summary: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Write the final summary.  [default: none]")
     ] = None,
+    overwrite: OverwriteOption = None,
     max_frames: Annotated[
         int | None, typer.Option(metavar="N", help="Stop after N frames.  [default: run to the end]")
     ] = None,
@@ -113,13 +114,16 @@ def run_command(
         "--output": ("output.video", output),
         "--events": ("output.events", events),
         "--summary": ("output.summary", summary),
+        "--overwrite": ("output.overwrite", overwrite),
         "--max-frames": ("max_frames", max_frames),
         "--camera": ("source.camera", camera),
     }
     settings = _settings(config, profile, assignments, **flags).settings
     _quiet_opencv()
     _require_opencv()
-    from edge_app import pipeline, report
+    from edge_app import clashes, pipeline, report
+
+    clashes.check_outputs(settings, config)
 
     if settings.sources:
         if camera is not None:
@@ -165,6 +169,7 @@ def image_command(
     output_dir: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write annotated copies here.  [default: none]")
     ] = None,
+    overwrite: OverwriteOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
     assignments: SetOption = None,
@@ -173,7 +178,7 @@ def image_command(
 
     A picture that cannot be read is reported, the others are still done, and the exit code is 4.
     """
-    settings = _settings(config, profile, assignments).settings
+    settings = _settings(config, profile, assignments, **{"--overwrite": ("output.overwrite", overwrite)}).settings
     _quiet_opencv()
     _require_opencv()
     from edge_app import report
@@ -213,6 +218,7 @@ def bench_command(
     chart: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw a bar chart; needs matplotlib.  [default: none]")
     ] = None,
+    overwrite: OverwriteOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     config: ConfigOption = None,
     profile: ProfileOption = None,
@@ -225,17 +231,23 @@ def bench_command(
     """
     if frames is not None and frames < 1:
         raise UsageError(f"--frames {frames}: expected an integer of at least 1")
-    settings = _settings(config, profile, assignments, SOURCE=("source.uri", source)).settings
+    flags: dict[str, tuple[str, Any]] = {
+        "SOURCE": ("source.uri", source),
+        "--overwrite": ("output.overwrite", overwrite),
+    }
+    settings = _settings(config, profile, assignments, **flags).settings
     if settings.sources:
         raise UsageError("bench measures one source, and `sources` has several: give the SOURCE to measure")
     _quiet_opencv()
     _require_opencv()
-    from edge_app import report
+    from edge_app import clashes, report
     from edge_app.bench import run_bench
 
+    if chart:
+        clashes.check({f"--chart {chart}": chart}, settings, config)
     result = run_bench(settings, frames, classic)
     if chart:
-        result.plot(chart)
+        result.plot(chart, settings.output.permissions, settings.output.overwrite)
     if as_json:
         report.to_json(result.to_dict(), indent=2)
     else:

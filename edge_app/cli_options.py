@@ -20,6 +20,10 @@ SetOption = Annotated[
 CameraOption = Annotated[
     str | None, typer.Option("--camera", metavar="NAME", help="Camera name in events.  [default: camera]")
 ]
+OverwriteOption = Annotated[
+    bool | None,
+    typer.Option("--overwrite", help="Replace earlier videos, pictures and charts.  [default: take a new name]"),
+]
 SourceArgument = Annotated[
     str | None,
     typer.Argument(

@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_app import files
 from edge_app.classifier import MaskClassifier
 from edge_app.detector import open_detector
 from edge_app.errors import SinkError, SourceError
 from edge_app.overlay import annotate_image
 from edge_app.quality import QualityGate
-from edge_app.settings import Settings
+from edge_app.settings import OutputSettings, Settings
 from edge_app.sources import list_images, load_image
 from edge_app.verdicts import face_label
 
@@ -63,7 +64,7 @@ def judge(
 
     Args:
         paths: pictures, or folders of pictures.
-        settings: the detector, classifier, quality and verdict sections are used.
+        settings: the detector, classifier, quality, verdict and output sections are used.
         output_dir: folder for annotated copies; made where it is missing.
         on_error: told of every picture or folder that cannot be read.
 
@@ -76,7 +77,7 @@ def judge(
     gate = QualityGate(settings.quality)
     high, low = classifier.bounds(settings.verdict)
     inputs = list(_expand(paths, on_error))
-    names = _Names(output_dir, inputs) if output_dir else None
+    names = _Names(output_dir, inputs, settings.output) if output_dir else None
     for path in inputs:
         try:
             image = load_image(path)
@@ -100,7 +101,7 @@ def judge(
             for (x0, y0, x1, y1), score, p, quality in rows
         ]
         if names:
-            _write(names.free(path), annotate_image(image, detections, [face.label for face in faces]))
+            names.write(path, annotate_image(image, detections, [face.label for face in faces]))
         yield Picture(path, (image.shape[1], image.shape[0]), faces)
 
 
@@ -116,35 +117,36 @@ def _expand(paths: Iterable[Path], on_error: Callable[[SourceError], None]) -> I
 
 
 class _Names:
-    """Gives each picture its own file name in the output folder: face.jpg, face_2.jpg, …"""
+    """Gives each picture its own file in the output folder: face.jpg, face_2.jpg, …
 
-    def __init__(self, folder: Path, inputs: Iterable[Path]) -> None:
-        self._folder = folder
+    What is there is kept; with `output.overwrite` it is replaced, but never an input or another copy of this run.
+    """
+
+    def __init__(self, folder: Path, inputs: Iterable[Path], output: OutputSettings) -> None:
+        self._folder, self._output = folder, output
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SinkError(f"{folder}: cannot be made ({error.strerror}): choose another --output-dir") from None
-        self._taken = {path.resolve() for path in inputs}
+        self._taken = {path.resolve() for path in inputs} if output.overwrite else set()
 
-    def free(self, path: Path) -> Path:
+    def write(self, path: Path, image: npt.NDArray[np.uint8]) -> None:
+        """Write the copy of the picture `path`.
+
+        Raises:
+            SinkError: it cannot be encoded or written.
+        """
         suffix = path.suffix if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp") else ".png"
-        number = 1
-        while True:
-            name = f"{path.stem}{suffix}" if number == 1 else f"{path.stem}_{number}{suffix}"
-            candidate = self._folder / name
-            if candidate.resolve() not in self._taken:
-                self._taken.add(candidate.resolve())
-                return candidate
-            number += 1
-
-
-def _write(path: Path, image: npt.NDArray[np.uint8]) -> None:
-    try:
-        done, encoded = cv2.imencode(path.suffix, image)
-        if not done:
-            raise SinkError(f"{path}: OpenCV cannot encode this picture as {path.suffix}")
-        path.write_bytes(encoded.tobytes())
-    except cv2.error as error:
-        raise SinkError(f"{path}: cannot be encoded ({error.err})") from None
-    except OSError as error:
-        raise SinkError(f"{path}: cannot be written ({error.strerror})") from None
+        wanted = self._folder / f"{path.stem}{suffix}"
+        output, real = self._output, self._folder.resolve()
+        try:
+            done, encoded = cv2.imencode(suffix, image)
+            if not done:
+                raise SinkError(f"{wanted}: OpenCV cannot encode this picture as {suffix}")
+            replaced = output.overwrite and real / wanted.name not in self._taken
+            name = files.write_new(wanted, encoded.tobytes(), output.permissions, replaced, joint="_")
+        except cv2.error as error:
+            raise SinkError(f"{wanted}: cannot be encoded ({error.err})") from None
+        except OSError as error:
+            raise SinkError(f"{wanted}: cannot be written ({error.strerror})") from None
+        self._taken.add(real / name.name)

@@ -1,7 +1,7 @@
 """The sinks of one run, opened together, fed together, closed together. One that fails does not disturb the others."""
 
 import contextlib
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from edge_app.errors import SinkError
 from edge_app.events import Event
@@ -14,43 +14,59 @@ from edge_app.sinks.summary import SummarySink
 from edge_app.sinks.window import WindowSink
 from edge_app.sources import SourceInfo
 
+if TYPE_CHECKING:
+    from edge_app.sinks.video import VideoSink
+
 
 class Outputs:
-    """A context manager. tally: what has been counted so far; paths: kind -> path or None.
+    """A context manager. tally: what has been counted so far.
 
     Args:
         settings: which outputs.
         info: of the source.
         events: an events file that other runs share, in place of `settings.events`.
+        max_fps: the highest rate that is taken from the source.
 
     Raises (on construction):
         UsageError, SinkError: an output that cannot work at all; those opened before it are closed again.
     """
 
-    def __init__(self, settings: OutputSettings, info: SourceInfo, events: SharedJsonlSink | None = None) -> None:
-        self.paths = {
-            kind: str(path) if path else None
-            for kind, path in (("video", settings.video), ("events", settings.events), ("summary", settings.summary))
-        }
-        self.tally = SummarySink(settings.summary)
+    def __init__(
+        self,
+        settings: OutputSettings,
+        info: SourceInfo,
+        events: SharedJsonlSink | None = None,
+        max_fps: float | None = None,
+    ) -> None:
+        self._settings, mode = settings, settings.permissions
+        self.tally = SummarySink(settings.summary, mode)
+        self._video: VideoSink | None = None
         self._sinks: list[IsolatedSink] = []
         self._events: JsonlSink | SharedJsonlSink | None = events
         self._window: WindowSink | None = None
         with contextlib.ExitStack() as opened:
             opened.callback(self.close)  # those that are open, where a later one fails
             if self._events is None and settings.events:
-                self._events = JsonlSink(settings.events)
+                self._events = JsonlSink(settings.events, mode)
             if self._events is not None:
                 self._sinks.append(IsolatedSink(self._events))
             if settings.video:
-                from edge_app.sinks.video import VideoSink  # PyAV: 15 MiB that a run without a video does not need
+                from edge_app.sinks import video  # PyAV: 15 MiB that a run without a video does not need
 
-                video = VideoSink(settings.video, info.fps)
-                self._sinks.append(IsolatedSink(QueuedSink(video, info.live)))  # encoding is slow
+                fps = min(filter(None, (info.fps, max_fps if info.live else None)), default=None)
+                self._video = video.VideoSink(settings.video, fps, mode, settings.overwrite)
+                self._sinks.append(IsolatedSink(QueuedSink(self._video, info.live)))  # encoding is slow
             if settings.show:
                 self._window = WindowSink()
                 self._sinks.append(IsolatedSink(self._window))
             opened.pop_all()
+
+    @property
+    def paths(self) -> dict[str, str | None]:
+        """Kind -> path or None. The video may have another name than the one asked for, which was not free."""
+        video = self._video.path if self._video else None
+        found = {"video": video, "events": self._settings.events, "summary": self._settings.summary}
+        return {kind: str(path) if path else None for kind, path in found.items()}
 
     @property
     def closed_by_user(self) -> bool:
@@ -87,6 +103,11 @@ class Outputs:
         """Write the summary file, if one is wanted."""
         self.tally.extra = facts
         self.tally.close()
+
+    def reopen(self) -> None:
+        """Open the events file anew before the next write: log rotation has moved it. Safe in a signal handler."""
+        if self._events:
+            self._events.reopen()
 
     def close(self) -> None:
         for sink in self._sinks:

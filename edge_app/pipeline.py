@@ -14,6 +14,7 @@ from typing import Any
 import supervision as sv
 
 from edge_app.capture import FrameReader
+from edge_app.clashes import check_outputs
 from edge_app.classifier import MaskClassifier
 from edge_app.detector import open_detector
 from edge_app.errors import SourceError
@@ -155,6 +156,7 @@ def run(
         UsageError, ModelError, SourceError, SinkError: before the first frame for whatever cannot be used; later only
             SourceError or WatchdogError, once everything judged so far has been written.
     """
+    check_outputs(settings)
     with Observer(settings) as observer:
         summary = watch(settings, observer, stop or threading.Event(), on_progress)
     observer.raise_if_late()
@@ -177,7 +179,8 @@ def watch(
     judge, state = Judge(settings, models), Progress()
     spec = parse_source(settings.source.uri)
     reader = FrameReader(spec, settings.source)
-    with called_when_set(stop, reader.stop), reader, Outputs(settings.output, reader.info, events) as outputs:
+    max_fps = settings.source.max_fps
+    with called_when_set(stop, reader.stop), reader, Outputs(settings.output, reader.info, events, max_fps) as outputs:
         state.total = _total(reader.info.frame_count, settings.max_frames)
         health = observer.opened(reader, outputs)
         try:

@@ -120,6 +120,14 @@ class OutputSettings(Section):
     video: Path | None = Field(None, description="Annotated video to write (H.264 MP4)")
     events: Path | None = Field(None, description="Events file to append to (JSON Lines)")
     summary: Path | None = Field(None, description="Summary file to write at the end (JSON)")
+    overwrite: bool = Field(False, description="Replace an earlier video, picture or chart; false: take a new name")
+    mode: Literal["0600", "0640", "0644", "0660", "0664"] = Field(
+        "0600", description="Permissions of new files, octal; a file that is there keeps its own"
+    )
+
+    @property
+    def permissions(self) -> int:
+        return int(self.mode, 8)
 
 
 class MetricsSettings(Section):

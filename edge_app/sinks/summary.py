@@ -1,11 +1,11 @@
 """What a run came to: takes results, counts frames, persons and verdicts; may write them to a JSON file."""
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from edge_app import files
 from edge_app.errors import SinkError
 from edge_app.events import Event
 from edge_app.frames import FrameResult
@@ -16,7 +16,8 @@ class SummarySink:
     """Counts a run. Each person counts once, under the last label told of them.
 
     Args:
-        path: JSON file that `close` writes; None: none.
+        path: JSON file that `close` writes; None: none. What is there stays until then.
+        mode: permissions of a new file.
 
     Raises:
         SinkError: the file cannot be written there.
@@ -26,8 +27,8 @@ class SummarySink:
     retry_s = 0.0
     catches_up = False
 
-    def __init__(self, path: Path | None = None) -> None:
-        self._path = path
+    def __init__(self, path: Path | None = None, mode: int = files.PRIVATE) -> None:
+        self._path, self._mode = path, mode
         self.extra: dict[str, Any] = {}
         self.frames = self.faces = self.events = 0
         self._verdicts: Counter[Label] = Counter()
@@ -37,8 +38,7 @@ class SummarySink:
         self._last_time = 0.0
         if path is not None:
             try:
-                with path.open("ab"):
-                    pass
+                files.check_replaceable(path)
             except OSError as error:
                 raise SinkError(f"{path}: the summary cannot be written here ({error.strerror})") from None
 
@@ -102,13 +102,9 @@ class SummarySink:
         if self._path is None:
             return
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        part = self._path.with_name(self._path.name + ".part")
         try:
-            if self._path.is_file():
-                part.write_text(text, encoding="utf-8")
-                os.replace(part, self._path)  # noqa: PTH105
-            else:  # /dev/stdout and the like cannot be replaced
-                self._path.write_text(text, encoding="utf-8")
+            # File names may hold bytes that are no text; so written they are JSON's own escapes.
+            files.replace(self._path, text.encode("utf-8", "backslashreplace"), self._mode)
         except OSError as error:
             raise SinkError(f"{self._path}: the summary cannot be written ({error.strerror})") from None
 

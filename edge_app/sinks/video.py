@@ -1,18 +1,22 @@
 """The annotated video: takes results, writes an H.264 MP4 that a browser plays."""
 
 import contextlib
+import io
 import logging
-import os
 import struct
+import time
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import av.error
 import cv2
 from av.container import OutputContainer
+from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
+from edge_app import files
 from edge_app.errors import SinkError, UsageError
 from edge_app.frames import FrameResult
 from edge_app.overlay import annotate
@@ -21,26 +25,36 @@ log = logging.getLogger(__name__)
 
 _SUFFIXES = (".mp4", ".m4v", ".mov")
 _TIME_BASE = Fraction(1, 90_000)
-_KEYFRAME_S = 2
-# Written in fragments, each playable by itself, so a killed program leaves a video up to the last keyframe.
+_KEYFRAME_S = 2  # of the film
+# Written in fragments, each playable by itself, so a killed program leaves a video up to the last keyframe. Of a slow
+# source the film's own time would make them long: there the clock on the wall asks for keyframes.
 _MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof"
+_FRAGMENT_S = 1.0  # of the clock on the wall
+_SLOW_FPS = 5.0  # below it every frame that an encoder holds back is a long time that a kill would take
+# A short look ahead holds few frames back, and at this quality makes smaller files than a long one.
 _ENCODERS: dict[str, dict[str, str]] = {
-    "libx264": {"preset": "veryfast", "crf": "23", "bf": "0", "rc-lookahead": "10"},  # few frames held in memory
+    "libx264": {"preset": "veryfast", "crf": "23", "bf": "0", "rc-lookahead": "2"},
     "libopenh264": {},
     "h264_v4l2m2m": {},
     "h264_videotoolbox": {},
 }
+_AT_ONCE = {"libx264": {"tune": "zerolatency"}}  # holds no frame back; up to twice the size
 
 
 class VideoSink:
     """Writes each result's annotated frame, at the time the frame has in its source.
 
-    The first frame sets the size; later frames of another size are scaled to it. After a failed write the file so far
-    stays playable, and writing goes on in a second file, `name-2.mp4`.
+    The first frame sets the size; later frames of another size are scaled to it. A file that is there is kept, and the
+    next free name taken: `name-2.mp4`. After a failed write the file so far stays playable, and writing goes on in a
+    further file.
+
+    path: the first file that holds frames, by its real name; None while there is none.
 
     Args:
-        path: the .mp4 to write; one that exists is replaced.
+        path: the .mp4 to write.
         fps: nominal frames a second, for the distance of keyframes; None where unknown.
+        mode: permissions of the file.
+        overwrite: replace a file that is there, as soon as there is a frame; not one that another run is writing.
 
     Raises:
         UsageError: a name that does not end in .mp4, .m4v or .mov.
@@ -51,16 +65,22 @@ class VideoSink:
     retry_s = 5.0
     catches_up = False
 
-    def __init__(self, path: Path, fps: float | None = None) -> None:
+    def __init__(
+        self, path: Path, fps: float | None = None, mode: int = files.PRIVATE, overwrite: bool = False
+    ) -> None:
         if path.suffix.lower() not in _SUFFIXES:
             raise UsageError(f"{path}: the video must be named {', '.join(_SUFFIXES)}")
-        self._path, self._rate = path, Fraction(fps or 25).limit_denominator(1001)
+        self._wanted, self._mode, self._overwrite = path, mode, overwrite
+        self._rate = Fraction(fps or 25).limit_denominator(1001)
         found = [name for name in _ENCODERS if name in av.codecs_available]
         if not found:
             raise SinkError(f"{path}: this build of PyAV has no H.264 encoder; install the wheel of PyAV from PyPI")
         self._encoder = found[0]
-        self._part, self._file = 1, path
+        self._options = _ENCODERS[self._encoder] | (_AT_ONCE.get(self._encoder, {}) if self._rate < _SLOW_FPS else {})
+        self.path: Path | None = None
+        self._number = 1
         self._stream: VideoStream | None = None
+        self._file: files.Recording
         self._container: OutputContainer | None = self._open()
 
     def write(self, result: FrameResult) -> None:
@@ -70,14 +90,13 @@ class VideoSink:
             SinkError: the disk is full, or the encoder fails.
         """
         if self._container is None:
-            self._part += 1
             self._container = self._open()
         try:
             self._encode(self._container, result)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self._give_up()
             reason = getattr(error, "strerror", None) or error
-            raise SinkError(f"{self._file}: the video cannot be written ({reason})") from None
+            raise SinkError(f"{self._file.path}: the video cannot be written ({reason})") from None
 
     def close(self) -> None:
         container, stream, self._container = self._container, self._stream, None
@@ -88,32 +107,48 @@ class VideoSink:
                 container.mux(stream.encode(None))
             container.close()
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise SinkError(f"{self._file}: the end of the video cannot be written ({error})") from None
+            self._cut()
+            reason = getattr(error, "strerror", None) or error
+            raise SinkError(f"{self._file.path}: the end of the video cannot be written ({reason})") from None
         if stream is None:  # no frame ever came: an empty file would look like a broken video
-            self._file.unlink(missing_ok=True)
+            self._file.discard()
+        self._file.close()
 
     def _open(self) -> OutputContainer:
-        path = self._path
-        self._file = path if self._part == 1 else path.with_stem(f"{path.stem}-{self._part}")
-        self._stream = None
         try:
-            with self._file.open("wb"):  # PyAV would only notice with the first frame
-                pass
-            options = {"movflags": _MOVFLAGS, "flush_packets": "1"}
-            return av.open(str(self._file), "w", format="mp4", options=options)
-        except (av.error.FFmpegError, OSError) as error:
-            raise SinkError(f"{self._file}: the video cannot be written here ({error.strerror})") from None
+            self._file = files.Recording(self._wanted, self._mode, self._overwrite, self._number)
+        except OSError as error:
+            raise SinkError(f"{self._wanted}: the video cannot be written here ({error.strerror})") from None
+        self._stream = None
+        options = {"movflags": _MOVFLAGS, "flush_packets": "1"}
+        try:
+            return av.open(self._file, "w", format="mp4", options=options)  # a name would be taken for a URL
+        except av.error.FFmpegError as error:
+            self._file.discard()
+            raise SinkError(f"{self._wanted}: the video cannot be written here ({error.strerror})") from None
+
+    def _begin(self, container: OutputContainer, result: FrameResult, height: int, width: int) -> VideoStream:
+        """The first frame of a file."""
+        self._file.settle()
+        if self.path is None:
+            self.path = self._file.path
+        if self._file.path != self._wanted:
+            hint = "" if self._overwrite or self._number > 1 else ", because that exists (--overwrite replaces it)"
+            log.warning("%s: the video is written to %s%s", self._wanted, self._file.path, hint)
+        stream = container.add_stream(self._encoder, rate=self._rate, options=self._options)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = stream.time_base = _TIME_BASE
+        stream.codec_context.gop_size = max(1, round(self._rate * _KEYFRAME_S))
+        self._start, self._last = result.frame.time, -1
+        self._key_at = self._wrote_at = time.monotonic()
+        return stream
 
     def _encode(self, container: OutputContainer, result: FrameResult) -> None:
         image = annotate(result)
         if self._stream is None:
             height, width = (max(2, side - side % 2) for side in image.shape[:2])  # 4:2:0 needs even sides
-            stream = container.add_stream(self._encoder, rate=self._rate, options=_ENCODERS[self._encoder])
-            assert isinstance(stream, VideoStream)
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            stream.codec_context.time_base = stream.time_base = _TIME_BASE
-            stream.codec_context.gop_size = max(1, round(self._rate * _KEYFRAME_S))
-            self._stream, self._start, self._last = stream, result.frame.time, -1
+            self._stream = self._begin(container, result, height, width)
         stream = self._stream
         if image.shape[:2] != (stream.height, stream.width):
             odd = image.shape[0] - stream.height in (0, 1) and image.shape[1] - stream.width in (0, 1)
@@ -125,16 +160,38 @@ class VideoSink:
         frame = av.VideoFrame.from_ndarray(image, format="bgr24")
         self._last = max(self._last + 1, round((result.frame.time - self._start) / _TIME_BASE))
         frame.pts, frame.time_base = self._last, _TIME_BASE
+        if self._is_due():
+            frame.pict_type = PictureType.I
         container.mux(stream.encode(frame))
 
+    def _is_due(self) -> bool:
+        """Whether a keyframe must begin a new fragment now, because with the next frame it would be late."""
+        now = time.monotonic()
+        due = now - self._key_at + (now - self._wrote_at) > _FRAGMENT_S
+        self._wrote_at = now
+        if due:
+            self._key_at = now
+        return due
+
     def _give_up(self) -> None:
-        """Let go of a file that cannot be written on, and take back the part of a fragment that still fitted."""
+        """Let go of a file that cannot be written on."""
         container, self._container, self._stream = self._container, None, None
         if container is not None:
             with contextlib.suppress(Exception):
                 container.close()
+        self._cut()
+
+    def _cut(self) -> None:
+        """Close the file without the part of a fragment that still fitted; remove it where no fragment did."""
+        file, self._number = self._file, self._file.number + 1
         with contextlib.suppress(OSError):
-            os.truncate(self._file, whole_fragments(self._file))
+            size, holds_frames = _whole(file)
+            file.truncate(size)
+            if not holds_frames:
+                file.discard()
+                self._number = max(2, file.number)
+                self.path = None if self.path == file.path else self.path
+        file.close()
 
 
 def whole_fragments(path: Path) -> int:
@@ -142,14 +199,19 @@ def whole_fragments(path: Path) -> int:
 
     Players pass over what follows at best; some refuse the last frames or the file.
     """
-    size, end, at = path.stat().st_size, 0, 0
     with path.open("rb") as file:
-        while at + 8 <= size:
-            file.seek(at)
-            length, kind = struct.unpack(">I4s", file.read(8))
-            at += length
-            if length < 8 or at > size:
-                break
-            if kind in (b"ftyp", b"moov", b"mdat"):  # a moof alone points to frames that are not there
-                end = at
-    return end
+        return _whole(file)[0]
+
+
+def _whole(file: BinaryIO | io.FileIO) -> tuple[int, bool]:
+    """As `whole_fragments`, and whether there are frames before it."""
+    size, end, at, frames = file.seek(0, io.SEEK_END), 0, 0, False
+    while at + 8 <= size:
+        file.seek(at)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        at += length
+        if length < 8 or at > size:
+            break
+        if kind in (b"ftyp", b"moov", b"mdat"):  # a moof alone points to frames that are not there
+            end, frames = at, kind == b"mdat"
+    return end, frames

@@ -63,8 +63,12 @@ def test_the_classic_recipe_is_run_on_the_same_frames(models: Path, tmp_path: Pa
     chart = tmp_path / "bench.png"
     report.plot(chart)
     assert cv2.imread(str(chart)).std() > 10
+    first = chart.read_bytes()
+    report.plot(chart)
+    assert chart.read_bytes() == first
+    assert (tmp_path / "bench-2.png").is_file()
     with pytest.raises(SinkError, match="none"):
-        report.plot(tmp_path / "none" / "bench.png")
+        report.plot(chart / "none" / "bench.png")
 
 
 def test_the_classic_network_is_resnet_50() -> None:
