@@ -234,24 +234,26 @@ def _open_stream(path: Path, deadline: float) -> int:
 class Recording(io.FileIO):
     """A new file for a recording, locked against other writers. Each write is whole or an error.
 
-    path: its name, which is final from `settle` on. number: of that name, see `numbered`.
+    It has no name until `settle`, so a kill before leaves nothing. path: its name from then on. number: of that name,
+    see `numbered`.
 
     Args:
         path: the name wished for; another from `first` on is taken where it is not free.
-        overwrite: replace what has this name, but only when `settle` is called. A file that another run is writing,
-            and anything but a regular file, is left as it is.
+        overwrite: replace what has this name. A file that another run is writing, and anything but a regular file,
+            is left as it is.
     """
 
     def __init__(self, path: Path, mode: int = PRIVATE, overwrite: bool = False, first: int = 1) -> None:
         make_parents(path)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        self.path: Path | None = None
+        self.number = first
         self._wanted, self._mode = path, mode
-        self._name: Path | None = None  # while it waits under another name
-        self.path, self.number = path, 1
-        if overwrite and first == 1 and path.is_file():
-            self._name = _unguessable(Path(os.path.realpath(path)).parent)
-            file = create(self._name, mode)
-        else:
-            file, self.path, self.number = create_free(path, mode, first)
+        self._overwrite = overwrite and first == 1 and path.is_file()
+        # Renaming needs one disk: that of the file which a link leads to.
+        self._folder = Path(os.path.realpath(path)).parent if self._overwrite else path.parent
+        file, self._name = _nameless(self._folder)
         _lock(file)
         super().__init__(file, "r+b")
 
@@ -260,32 +262,54 @@ class Recording(io.FileIO):
         return len(data)
 
     def settle(self) -> None:
-        """The recording has begun: it takes its name, and the old one goes."""
-        while self._name is not None:
-            real = Path(os.path.realpath(self._wanted))
-            old = _lock_old(real)
+        """The recording is worth a name: take it, and the old one goes."""
+        if self.path is not None:
+            return
+        if self._name is None:
+            self._name = _unguessable(self._folder)
+            # With a folder given, Python follows the link that leads to the open file.
+            os.link(f"/proc/self/fd/{self.fileno()}", self._name, src_dir_fd=self.fileno(), follow_symlinks=True)
+        if not (self._overwrite and self._replace_old(self._name)):
+            file, name, self.number = create_free(self._wanted, self._mode, self.number)
+            os.close(file)
+            _set_mode(self.fileno(), self._mode)
+            os.replace(self._name, name)  # noqa: PTH105
+            self.path = name
+        self._name = None
+
+    def _replace_old(self, name: Path) -> bool:
+        """Take the place of the old recording, if that may go."""
+        real = Path(os.path.realpath(self._wanted))
+        while (old := _lock_old(real)) is not None:
             try:
-                if old is None:
-                    reserved, real, self.number = create_free(self._wanted, self._mode)
-                    os.close(reserved)
-                    self.path = real
-                elif not _is_at(old, real):
+                if not _is_at(old, real):
                     continue  # another run has just replaced it
-                else:
-                    _like(self.fileno(), os.fstat(old), self._mode)
-                os.replace(self._name, real)  # noqa: PTH105
-                self._name = None
+                _like(self.fileno(), os.fstat(old), self._mode)
+                os.replace(name, real)  # noqa: PTH105
+                self.path = self._wanted
+                return True
+            except PermissionError:  # another user's, in a folder for all
+                return False
             finally:
-                if old is not None:
-                    os.close(old)
+                os.close(old)
+        return False
 
     def discard(self) -> None:
         """Close it and remove it, if its name is still its own."""
         name = self._name or self.path
         with contextlib.suppress(OSError):
-            if _is_at(self.fileno(), name):
+            if name is not None and _is_at(self.fileno(), name):
                 name.unlink()
         self.close()
+
+
+def _nameless(folder: Path) -> tuple[int, Path | None]:
+    """A new file without a name; on a disk or system that has no such files, with one that nobody can guess."""
+    if hasattr(os, "O_TMPFILE") and Path("/proc/self/fd").is_dir():
+        with contextlib.suppress(OSError):
+            return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, PRIVATE), None
+    name = _unguessable(folder)
+    return create(name), name
 
 
 def _is_at(file: int, path: Path) -> bool:

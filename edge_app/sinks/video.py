@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import os
 import struct
 import time
 from fractions import Fraction
@@ -93,10 +94,11 @@ class VideoSink:
             self._container = self._open()
         try:
             self._encode(self._container, result)
+            self._settle_if_whole()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self._give_up()
             reason = getattr(error, "strerror", None) or error
-            raise SinkError(f"{self._file.path}: the video cannot be written ({reason})") from None
+            raise SinkError(f"{self._named}: the video cannot be written ({reason})") from None
 
     def close(self) -> None:
         container, stream, self._container = self._container, self._stream, None
@@ -106,13 +108,17 @@ class VideoSink:
             if stream is not None:
                 container.mux(stream.encode(None))
             container.close()
+            if stream is not None:  # or else no frame ever came: an empty file would look like a broken video
+                self._settle()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self._cut()
             reason = getattr(error, "strerror", None) or error
-            raise SinkError(f"{self._file.path}: the end of the video cannot be written ({reason})") from None
-        if stream is None:  # no frame ever came: an empty file would look like a broken video
-            self._file.discard()
+            raise SinkError(f"{self._named}: the end of the video cannot be written ({reason})") from None
         self._file.close()
+
+    @property
+    def _named(self) -> Path:
+        return self._file.path or self._wanted
 
     def _open(self) -> OutputContainer:
         try:
@@ -129,18 +135,12 @@ class VideoSink:
 
     def _begin(self, container: OutputContainer, result: FrameResult, height: int, width: int) -> VideoStream:
         """The first frame of a file."""
-        self._file.settle()
-        if self.path is None:
-            self.path = self._file.path
-        if self._file.path != self._wanted:
-            hint = "" if self._overwrite or self._number > 1 else ", because that exists (--overwrite replaces it)"
-            log.warning("%s: the video is written to %s%s", self._wanted, self._file.path, hint)
         stream = container.add_stream(self._encoder, rate=self._rate, options=self._options)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = stream.time_base = _TIME_BASE
         stream.codec_context.gop_size = max(1, round(self._rate * _KEYFRAME_S))
-        self._start, self._last = result.frame.time, -1
+        self._start, self._last, self._header = result.frame.time, -1, 0
         self._key_at = self._wrote_at = time.monotonic()
         return stream
 
@@ -164,6 +164,22 @@ class VideoSink:
             frame.pict_type = PictureType.I
         container.mux(stream.encode(frame))
 
+    def _settle_if_whole(self) -> None:
+        """Give the file its name once it holds a whole fragment: whatever has a name plays."""
+        if self._file.path is None:
+            size = os.fstat(self._file.fileno()).st_size
+            self._header = self._header or size
+            if size > self._header:
+                self._settle()
+
+    def _settle(self) -> None:
+        self._file.settle()
+        name, further = self._file.path, self.path is not None
+        self.path = self.path or name
+        if name != self._wanted:
+            hint = "" if self._overwrite or further else ", because that exists (--overwrite replaces it)"
+            log.warning("%s: the video is written to %s%s", self._wanted, name, hint)
+
     def _is_due(self) -> bool:
         """Whether a keyframe must begin a new fragment now, because with the next frame it would be late."""
         now = time.monotonic()
@@ -182,16 +198,15 @@ class VideoSink:
         self._cut()
 
     def _cut(self) -> None:
-        """Close the file without the part of a fragment that still fitted; remove it where no fragment did."""
-        file, self._number = self._file, self._file.number + 1
+        """Close the file without the part of a fragment that still fitted; without any, it never was."""
+        file = self._file
         with contextlib.suppress(OSError):
             size, holds_frames = _whole(file)
             file.truncate(size)
-            if not holds_frames:
-                file.discard()
-                self._number = max(2, file.number)
-                self.path = None if self.path == file.path else self.path
-        file.close()
+            if holds_frames:
+                self._settle()
+        self._number = file.number + (file.path is not None)
+        file.discard() if file.path is None else file.close()
 
 
 def whole_fragments(path: Path) -> int:

@@ -176,14 +176,15 @@ class TestRecording:
         for name in ("v.mp4", "v-2.mp4", "v-3.mp4"):
             with Recording(tmp_path / "v.mp4") as recording:
                 recording.settle()
-                assert recording.path.name == name
-                assert mode(recording.path) == 0o600
+                assert recording.path == tmp_path / name
+                assert mode(tmp_path / name) == 0o600
 
     def test_many_at_once_get_a_name_each(self, tmp_path: Path) -> None:
-        found = list[Path]()
+        found = list[Path | None]()
 
         def record() -> None:
             with Recording(tmp_path / "v.mp4") as recording:
+                recording.settle()
                 found.append(recording.path)
 
         threads = [threading.Thread(target=record) for _ in range(20)]
@@ -192,6 +193,22 @@ class TestRecording:
         for thread in threads:
             thread.join()
         assert len(set(found)) == len(names(tmp_path)) == 20
+
+    def test_nothing_is_to_be_seen_before_it_is_worth_a_name(self, tmp_path: Path) -> None:
+        with Recording(tmp_path / "v.mp4"):
+            assert names(tmp_path) == []
+        assert names(tmp_path) == []
+
+    def test_a_disk_without_nameless_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delattr(os, "O_TMPFILE")
+        (tmp_path / "v.mp4").write_text("old")
+        for overwrite, name, text in ((False, "v-2.mp4", b"one"), (True, "v.mp4", b"two")):
+            with Recording(tmp_path / "v.mp4", overwrite=overwrite) as recording:
+                recording.write(text)
+                recording.settle()
+                assert (tmp_path / name).read_bytes() == text
+        Recording(tmp_path / "v.mp4").discard()
+        assert names(tmp_path) == ["v-2.mp4", "v.mp4"]
 
     def test_overwriting_waits_for_the_first_picture(self, tmp_path: Path) -> None:
         path = tmp_path / "v.mp4"
@@ -253,6 +270,7 @@ class TestRecording:
 
     def test_discarding_removes_no_file_of_another(self, tmp_path: Path) -> None:
         recording = Recording(tmp_path / "v.mp4")
+        recording.settle()
         (tmp_path / "v.mp4").unlink()
         (tmp_path / "v.mp4").write_text("another's")
         recording.discard()

@@ -264,13 +264,13 @@ class TestVideo:
         path = tmp_path / "v.mp4"
         path.write_text("old")
         sinks = [VideoSink(path, 25, overwrite=overwrite) for overwrite in (True, True, False)]
-        for index in range(5):
+        for index in range(60):  # more than a fragment, so that all have their names before one is closed
             for sink in sinks:
                 sink.write(result(frame(index)))
         for sink in sinks:
             sink.close()
         assert len({sink.path for sink in sinks}) == 3
-        assert all(sink.path and frames_of(sink.path) == 5 for sink in sinks)
+        assert all(sink.path and frames_of(sink.path) == 60 for sink in sinks)
 
     def test_a_full_disk_leaves_no_empty_file_at_every_try(self, tmp_path: Path) -> None:
         noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8)
