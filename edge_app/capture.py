@@ -18,12 +18,14 @@ from edge_app.frames import Frame
 from edge_app.pictures import Picture
 from edge_app.settings import SourceSettings
 from edge_app.sources import Source, SourceInfo, SourceSpec, open_source
+from edge_app.threads import Awake
 
 log = logging.getLogger(__name__)
 
 GOOD_STRETCH_S = 10.0  # a connection that lasted this long was sound: the next reconnect starts without delay
 MAX_ABANDONED = 4  # hung threads at a time; each holds a decoder's memory
 _JOIN_S = 2.0
+_LATE_S = 1.0  # a look at the clock this late says that we were stopped, and nothing about the source
 _OPEN_GRACE_S = 5.0  # time beyond open_timeout_s in which a failed open may find out why
 
 
@@ -34,6 +36,8 @@ class FrameReader:
         spec: what to open.
         settings: timeouts, reconnecting and `max_fps`.
         opener: opens the source; another one may stand in for hardware.
+        on_refused: told of each attempt to open a live source for the first time that has failed. Who asks for this is
+            the one who gives up: `settings.wait_s` does not count then.
 
     Raises (on entering):
         StoppedEarly: `stop` was called before a live source had opened.
@@ -48,9 +52,10 @@ class FrameReader:
         settings: SourceSettings,
         *,
         opener: Callable[[SourceSpec, SourceSettings], Source] = open_source,
+        on_refused: Callable[[SourceError], None] | None = None,
     ) -> None:
         self._spec, self._settings = spec, settings
-        self._opener = opener
+        self._opener, self._on_refused = opener, on_refused
         self._mailbox = Mailbox()
         self._stopping = threading.Event()
         self._backoff = Backoff(settings.reconnect_min_s, settings.reconnect_max_s)
@@ -62,6 +67,7 @@ class FrameReader:
         self._index = 0
         self._due = -math.inf  # monotonic seconds from which the next live frame may be taken (max_fps)
         self._started_at = 0.0  # wall time of media time 0
+        self._media_time = 0.0  # of the last frame of a file
         self._delivered = self._reconnects = 0
         self.newest_index = -1  # of the frames that were meant to be judged; replaced ones included
         self.last_read_at: float | None = None  # monotonic seconds of the last frame that the source gave
@@ -99,8 +105,7 @@ class FrameReader:
         except BaseException:
             self.close()
             raise
-        watch = self._watch_live if self._info.live else self._watch_file
-        self._supervisor = threading.Thread(target=watch, args=(first,), name="capture-watch", daemon=True)
+        self._supervisor = threading.Thread(target=self._supervise, args=(first,), name="capture-watch", daemon=True)
         self._supervisor.start()
         return self
 
@@ -125,20 +130,29 @@ class FrameReader:
             connection.abandoned = True
         if self._supervisor is not None:
             self._supervisor.join(_JOIN_S)
-        if connection is not None:
+        if connection is not None and connection.thread.is_alive():
             connection.thread.join(_JOIN_S)
 
     def _connect_first(self) -> tuple[Connection, SourceInfo]:
         """Open the source; one that is live is tried again for `wait_s`, for a camera may start after us."""
-        give_up = time.monotonic() + (self._settings.wait_s if self._spec.live else 0.0)
+        wait_s = self._settings.wait_s if self._on_refused is None else math.inf
+        give_up = time.monotonic() + (wait_s if self._spec.live else 0.0)
         told = False
         while True:
             connection = self._connect()
             try:
                 info = self._opened(connection)
+            except StoppedEarly:
+                raise
             except SourceError as error:
-                if self._stopping.is_set() or time.monotonic() >= give_up:
+                if not self._spec.live:
                     raise
+                if self._stopping.is_set():
+                    raise self._stopped_early() from None
+                if time.monotonic() >= give_up:
+                    raise SourceError(f"{error} (tried for source.wait_s = {wait_s:g} s)") from None
+                if self._on_refused is not None:
+                    self._on_refused(error)
                 log.log(logging.DEBUG if told else logging.WARNING, "%s; trying again", error)
                 told = True
             else:
@@ -150,12 +164,11 @@ class FrameReader:
                 raise self._stopped_early()
 
     def _opened(self, connection: Connection) -> SourceInfo:
-        name, timeout = self._spec.display, self._settings.open_timeout_s
-        deadline = time.monotonic() + timeout + _OPEN_GRACE_S
+        name, timeout, awake = self._spec.display, self._settings.open_timeout_s, Awake(_LATE_S)
         while not connection.opened.wait(POLL_S):  # short waits, so that Ctrl-C is heard
             if self._spec.live and self._stopping.is_set():  # a file opens soon, and then its outputs are complete
                 raise self._stopped_early()
-            if time.monotonic() > deadline:
+            if time.monotonic() - max(connection.opened_at, awake.since()) > timeout + _OPEN_GRACE_S:
                 raise SourceError(f"{name}: did not open within {timeout:g} s")
         if connection.info is None:
             raise connection.error or SourceError(f"{name}: cannot be opened")
@@ -174,6 +187,9 @@ class FrameReader:
             return
         captured_at = time.monotonic()
         if not connection.info.live:
+            if not media_time >= self._media_time:  # backwards, or no number
+                media_time = self._media_time + 1 / (connection.info.fps or 25.0)
+            self._media_time = media_time
             frame = Frame(image, self._index, media_time, captured_at, self._started_at + media_time)
             self._index += 1
             self.newest_index, self.last_read_at = frame.index, captured_at
@@ -197,6 +213,16 @@ class FrameReader:
         # From the time it was due, not from now: else 10 of 25 a second would become 8.3.
         self._due = self._due + period if now - self._due < period else now + period
         return True
+
+    def _supervise(self, connection: Connection) -> None:
+        """Whatever happens here, nobody may wait for frames that do not come any more."""
+        try:
+            if self.info.live:
+                self._watch_live(connection)
+            else:
+                self._watch_file(connection)
+        except Exception as error:
+            self._mailbox.close(error)
 
     def _watch_file(self, connection: Connection) -> None:
         connection.ended.wait()
@@ -230,7 +256,7 @@ class FrameReader:
 
     def _wait_until_lost(self, connection: Connection, reopening: bool, lost_at: float, attempts: int) -> str | None:
         """Why the connection is no good any more; None when stopping."""
-        name, settings = self._spec.display, self._settings
+        name, settings, awake = self._spec.display, self._settings, Awake(_LATE_S)
         while not self._stopping.is_set():
             ended = connection.ended.wait(POLL_S)
             if self._stopping.is_set():
@@ -241,7 +267,7 @@ class FrameReader:
                 log.warning("%s: back after %.1f s (attempt %d)", name, time.monotonic() - lost_at, attempts)
             if ended:
                 return str(connection.error) if connection.error else f"{name}: the stream ended"
-            silent = time.monotonic() - connection.active_at
+            silent = time.monotonic() - max(connection.active_at, awake.since())
             if connection.info is None and silent > settings.open_timeout_s + _OPEN_GRACE_S:
                 return f"{name}: did not open within {settings.open_timeout_s:g} s"
             if connection.info is not None and silent > settings.stall_timeout_s:

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from edge_app.errors import SourceError
 from edge_app.frames import Frame
 from edge_app.pictures import Picture
 from edge_app.sources import Source, SourceInfo
@@ -85,7 +86,12 @@ class Connection:
         self.abandoned = False
         self.opened, self.ended = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._run, name="capture", daemon=True)
-        self.thread.start()
+        try:
+            self.thread.start()
+        except RuntimeError as error:  # the system has no thread left, which passes
+            self.error = SourceError(f"no thread to read in ({error})")
+            self.ended.set()
+            self.opened.set()
 
     def _run(self) -> None:
         try:

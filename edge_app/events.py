@@ -1,11 +1,13 @@
 """One person, one story: takes each frame's result, gives the events `new`, `update` and `end` of every person.
 
-A story begins with the first verdict of mask or no_mask, or as unsure when a person has stayed undecided for
-`UNSURE_AFTER_S`; it goes on with each confirmed change and ends when the person has been out of sight for a while.
-Falling back to unsure is no change: the last confirmed label stands.
+A story begins with the first verdict of mask or no_mask, or as unsure when a person has stayed undecided for a while;
+it goes on with each confirmed change and ends when the person has been out of sight for a while. Falling back to unsure
+is no change: the last confirmed label stands.
 """
 
 import json
+import math
+import threading
 import time
 import uuid
 from dataclasses import asdict, dataclass
@@ -14,8 +16,8 @@ from typing import Literal
 
 from edge_app.frames import FrameResult
 from edge_app.verdicts import Label, Verdict
+from edge_app.windows import UNSURE_AFTER_S
 
-UNSURE_AFTER_S = 2.0
 SCHEMA = 1
 
 
@@ -65,25 +67,44 @@ class _Story:
 
 
 class Lifecycle:
-    """Keeps the story of every person in view.
+    """Keeps the story of every person in view. Any thread may call it.
+
+    lost_s: a person unseen for longer than this, in seconds of frame time, has left. unsure_after_s: a person undecided
+    for this long is told as unsure.
 
     Args:
         camera: name of the camera in the events.
-        lost_s: a person unseen for longer than this, in seconds of frame time, has left.
+        lost_s, unsure_after_s: see above.
     """
 
-    def __init__(self, camera: str, lost_s: float) -> None:
-        self._camera, self._lost_s = camera, lost_s
+    def __init__(self, camera: str, lost_s: float, unsure_after_s: float = UNSURE_AFTER_S) -> None:
+        self._camera, self.lost_s, self.unsure_after_s = camera, lost_s, unsure_after_s
         self._stories: dict[int, _Story] = {}
+        self._lock = threading.Lock()
         self._size = (0, 0)
         self._wall = self._captured_at = 0.0
 
     def update(self, result: FrameResult) -> list[Event]:
         """What changed with this frame. Rows without a confirmed person (tracker_id -1) are passed over."""
+        with self._lock:
+            return self._update(result)
+
+    def expire(self, time: float, wall_time: float) -> list[Event]:
+        """The `end` of everyone who has been out of sight for long enough by now, although no frame has come."""
+        with self._lock:
+            self._wall = wall_time
+            return [event for event in self._ends(time) if event]
+
+    def close(self) -> list[Event]:
+        """End every open story."""
+        with self._lock:
+            return [event for event in self._ends(math.inf) if event]
+
+    def _update(self, result: FrameResult) -> list[Event]:
         frame, detections = result.frame, result.detections
         self._size = (frame.image.shape[1], frame.image.shape[0])
         self._wall, self._captured_at = frame.wall_time, frame.captured_at
-        events = [self._end(s) for s in [*self._stories.values()] if frame.time - s.last_time > self._lost_s]
+        events = self._ends(frame.time)
         ids = detections.tracker_id if detections.tracker_id is not None else ()
         for tracker_id, xyxy, verdict in zip(ids, detections.xyxy, result.verdicts, strict=False):
             if tracker_id < 0:
@@ -103,13 +124,12 @@ class Lifecycle:
                 events.append(event)
         return [event for event in events if event is not None]
 
-    def close(self) -> list[Event]:
-        """End every open story."""
-        return [event for story in [*self._stories.values()] if (event := self._end(story))]
+    def _ends(self, time: float) -> list[Event | None]:
+        return [self._end(story) for story in [*self._stories.values()] if time - story.last_time > self.lost_s]
 
     def _tell(self, story: _Story) -> Event | None:
         label = story.verdict.label
-        if label == "unsure" and (story.label or story.last_time - story.first_time < UNSURE_AFTER_S):
+        if label == "unsure" and (story.label or story.last_time - story.first_time < self.unsure_after_s):
             return None
         if label == story.label:
             return None
@@ -133,8 +153,8 @@ class Lifecycle:
             track_id=story.track_id,
             label=label,
             # The verdict may have gone back to unsure since: the confidence is that of the label told.
-            confidence=round(sides.get(label, verdict.confidence), 4),
-            mask_probability=round(verdict.mask_probability, 4),
+            confidence=_number(sides.get(label, verdict.confidence)),
+            mask_probability=_number(verdict.mask_probability),
             box=story.box,
             frame_size=self._size,
             started_at=_rfc3339(story.started_at),
@@ -144,5 +164,15 @@ class Lifecycle:
         )
 
 
+def _number(value: float) -> float:
+    """Rounded, for JSON, which has no infinity and no NaN."""
+    return round(value, 4) if math.isfinite(value) else 0.0
+
+
 def _rfc3339(wall_time: float) -> str:
-    return datetime.fromtimestamp(wall_time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """The broken time stamps of a file may lead out of the calendar, which ends with the year 9999: then it is now."""
+    try:
+        moment = datetime.fromtimestamp(wall_time, UTC)
+    except (ValueError, OverflowError, OSError):
+        moment = datetime.now(UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -71,36 +71,59 @@ class Health:
 class Fleet:
     """The state of several runs side by side, by camera. A camera that has failed is never ready; the others go on.
 
-    cameras: their health, None until the source is open. failed: camera -> why it has ended for good.
+    cameras: their health, None while the source is not open. waiting: camera -> why it could not be opened yet, the
+    newest attempt's reason. failed: camera -> why it has ended for good.
     """
 
     def __init__(self, cameras: Iterable[str]) -> None:
         self.cameras: dict[str, Health | None] = dict.fromkeys(cameras)
+        self.waiting: dict[str, str] = {}
         self.failed: dict[str, str] = {}
+        self._away: set[str] = set()
+
+    def enter(self, camera: str) -> None:
+        """Count on this camera from now on, as on all that were never told to leave."""
+        self._away.discard(camera)
+
+    def leave(self, camera: str) -> None:
+        """Nobody expects frames of this camera now: a file before its turn, or after it."""
+        self._away.add(camera)
+        self.cameras[camera] = None
+
+    def opened(self, camera: str, health: Health) -> None:
+        self.waiting.pop(camera, None)
+        self.cameras[camera] = health
 
     @property
-    def _alive(self) -> list[Health | None]:
-        return [health for name, health in self.cameras.items() if name not in self.failed]
+    def _alive(self) -> dict[str, Health | None]:
+        away = self._away | self.failed.keys()
+        return {name: health for name, health in self.cameras.items() if name not in away}
 
     @property
     def frames(self) -> int:
-        """Finished by all of them; 0 until each camera that has not failed has finished one."""
-        counts = [health.frames if health else 0 for health in self._alive]
+        """Finished by all of them; 0 until each has finished one, but for those that have failed or cannot be opened:
+        a camera that is off keeps nobody from relying on the others."""
+        counts = [health.frames if health else 0 for name, health in self._alive.items() if name not in self.waiting]
         return sum(counts) if all(counts) else 0
 
     @property
     def fps(self) -> float:
-        return sum(health.fps for health in self._alive if health)
+        return sum(health.fps for health in self._alive.values() if health)
 
     @property
     def age_s(self) -> float | None:
         """The worst of them; None where no frame is finished."""
-        return max((health.age_s or 0.0 for health in self._alive if health), default=None)
+        return max((health.age_s or 0.0 for health in self._alive.values() if health), default=None)
 
     def not_ready(self) -> str | None:
         """Why not all of them can be relied on, by the first that cannot; None where all is well."""
-        for name, health in self.cameras.items():
-            reason = self.failed.get(name) or (health.not_ready() if health else "the source is not open yet")
-            if reason:
+        for name, why in self.failed.items():
+            return f"{name}: {why}"
+        for name, health in self._alive.items():
+            if reason := health.not_ready() if health else self._not_open(name):
                 return f"{name}: {reason}"
         return None
+
+    def _not_open(self, camera: str) -> str:
+        reason = self.waiting.get(camera)
+        return f"the source is not open yet ({reason})" if reason else "the source is not open yet"

@@ -11,9 +11,11 @@ from edge_app.outputs import Outputs
 from edge_app.redact import shown_source
 from edge_app.settings import Settings
 from edge_app.systemd import Notifier
+from edge_app.threads import Awake
 from edge_app.watchdog import Watchdog
 
 _TICK_S = 0.1
+_LATE_S = 1.0  # a tick this late says that the whole program was stopped
 GRACE_S = 8.0  # for a run that the watchdog ends; letting go of a hung source alone may take 4 s
 
 
@@ -58,7 +60,7 @@ class Observer:
         """The source and the outputs are open: watch them from now on."""
         self._health = Health(reader, outputs, self._settings.metrics.ready_age_s)
         if self._fleet is not None:
-            self._fleet.cameras[self._settings.source.camera] = self._health
+            self._fleet.opened(self._settings.source.camera, self._health)
         watchdog = self._settings.watchdog
         if self._notifier.wanted or watchdog.no_frame_s is not None or watchdog.stuck_s is not None:
             self._thread = threading.Thread(target=self._watch, args=(self._health,), name="observe", daemon=True)
@@ -79,10 +81,10 @@ class Observer:
     def _watch(self, health: Health) -> None:
         source = self._settings.source
         name = shown_source(source.uri) if self._fleet is None else f"{source.camera}: {shown_source(source.uri)}"
-        watchdog = Watchdog(self._settings.watchdog, name, health)
+        watchdog, awake = Watchdog(self._settings.watchdog, name, health), Awake(_LATE_S)
         while not self._closing.wait(_TICK_S):
             self._notifier.tick(health)
-            if (error := watchdog.check()) is not None:
+            if (error := watchdog.check(awake.since())) is not None:
                 self._end(error, health)
                 return
         self._notifier.tick(health)  # a run of a few frames may be over before its first tick

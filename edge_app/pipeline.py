@@ -5,6 +5,7 @@ threads run side by side. A file gives the same results as one frame at a time w
 newest frame until the detector is free.
 """
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -17,12 +18,13 @@ from edge_app.capture import FrameReader
 from edge_app.clashes import check_outputs
 from edge_app.classifier import MaskClassifier
 from edge_app.detector import open_detector
-from edge_app.errors import SourceError
-from edge_app.events import Event, Lifecycle
+from edge_app.errors import EdgeAppError, SourceError
+from edge_app.events import Event
 from edge_app.frames import Frame, FrameResult
 from edge_app.metrics import timed
 from edge_app.observer import Observer
 from edge_app.outputs import Outputs
+from edge_app.people import Followed, Strangers
 from edge_app.pictures import Picture
 from edge_app.quality import QualityGate
 from edge_app.recheck import Rechecks
@@ -30,8 +32,8 @@ from edge_app.settings import Settings
 from edge_app.sinks.jsonl import SharedJsonlSink
 from edge_app.sources import parse_source
 from edge_app.threads import Turns, ahead, called_when_set
-from edge_app.tracking import FaceTracker
-from edge_app.verdicts import VerdictBoard
+
+log = logging.getLogger(__name__)
 
 
 class Models:
@@ -57,20 +59,19 @@ class Judge:
 
     Args:
         models: those of another judge to share; None loads them.
+        photos: the frames are pictures that have nothing to do with each other, see `people.Strangers`.
 
     Raises:
         ModelError: a model that cannot be used.
     """
 
-    def __init__(self, settings: Settings, models: Models | None = None) -> None:
+    def __init__(self, settings: Settings, models: Models | None = None, *, photos: bool = False) -> None:
         self._models = models or Models(settings)
         self._classifier = self._models.classifier
         self._gate = QualityGate(settings.quality)
-        self._tracker = FaceTracker(settings.tracker)
         high, low = self._classifier.bounds(settings.verdict)
         self._rechecks = Rechecks(settings.classifier.recheck_s, high, low)
-        self._board = VerdictBoard(settings.verdict, high, low, forget_s=settings.tracker.lost_s)
-        self._lifecycle = Lifecycle(settings.source.camera, settings.tracker.lost_s)
+        self._people = (Strangers if photos else Followed)(settings, high, low)
 
     def detect(self, frame: Frame) -> FrameResult:
         """Find the faces of one frame."""
@@ -84,7 +85,7 @@ class Judge:
         order."""
         image, time = result.frame.image, result.frame.time
         with timed(result.timings, "track"):
-            detections = result.detections = self._tracker.update(result.detections, time)
+            detections = result.detections = self._people.track(result.detections, time)
         with timed(result.timings, "classify"):
             due = self._rechecks.due(detections, time)
             fresh = sv.Detections(detections.xyxy[due])
@@ -92,14 +93,18 @@ class Judge:
             self._gate.rate(crops, fresh, (image.shape[1], image.shape[0]))
             self._rechecks.complete(detections, due, fresh)
         with timed(result.timings, "decide"):
-            result.verdicts = self._board.update(detections, time)
+            result.verdicts = self._people.decide(detections, time)
             self._rechecks.remember(detections, due, result.verdicts, time)
-            result.events = self._lifecycle.update(result)
+            result.events = self._people.tell(result)
         return result
+
+    def expire(self) -> list[Event]:
+        """The `end` events of those who have left a live source by now, though no frame comes."""
+        return self._people.expire()
 
     def close(self) -> list[Event]:
         """The `end` events of everyone still in view."""
-        return self._lifecycle.close()
+        return self._people.close()
 
 
 @dataclass(slots=True)
@@ -170,23 +175,32 @@ def watch(
     on_progress: Callable[[Progress], None] | None = None,
     models: Models | None = None,
     events: SharedJsonlSink | None = None,
-    on_lost: Callable[[SourceError], None] | None = None,
+    on_refused: Callable[[SourceError], None] | None = None,
+    on_error: Callable[[Exception], None] | None = None,
 ) -> Summary:
     """As `run`, under an observer of the caller's, with models and an events file that other runs may share.
 
-    on_lost: takes the error of a source that was lost for good after it had opened, in place of its being raised.
+    on_refused: see `FrameReader`. on_error: takes what ended the run after the source had opened, in place of its being
+    raised.
     """
-    judge, state = Judge(settings, models), Progress()
-    spec = parse_source(settings.source.uri)
-    reader = FrameReader(spec, settings.source)
+    spec, state = parse_source(settings.source.uri), Progress()
+    photos = spec.kind == "images"
+    judge = Judge(settings, models, photos=photos)
+    reader = FrameReader(spec, settings.source, on_refused=on_refused)
+    failure: Exception | None = None
     max_fps = settings.source.max_fps
     with called_when_set(stop, reader.stop), reader, Outputs(settings.output, reader.info, events, max_fps) as outputs:
         state.total = _total(reader.info.frame_count, settings.max_frames)
         health = observer.opened(reader, outputs)
+
+        def while_no_frame_comes() -> None:
+            if reader.info.live and not health.in_work:
+                outputs.write_events(judge.expire())
+
         try:
             depth = 0 if reader.info.live else 1  # waiting evens out a file's frames and makes a live one old
             detected = ahead(judge.detect, islice(reader, settings.max_frames), depth, observer.given_up)
-            for result in ahead(judge.judge, detected, depth, observer.given_up):
+            for result in ahead(judge.judge, detected, depth, observer.given_up, while_no_frame_comes):
                 with timed(result.timings, "output"):
                     outputs.write(result)
                 state.frame_age_ms = health.finished(result)
@@ -199,10 +213,8 @@ def watch(
                 state.dropped_frames = reader.stats()["dropped_frames"]
                 if on_progress:
                     on_progress(state)
-        except SourceError as error:
-            if on_lost is None:
-                raise
-            on_lost(error)
+        except Exception as error:
+            failure = error  # first everything that was judged is written
         finally:
             observer.closing()
             outputs.write_events(judge.close())
@@ -227,8 +239,25 @@ def watch(
         failed=outputs.failed,
         interrupted=stop.is_set(),
     )
-    outputs.write_summary(summary.to_dict())
+    if not (photos or failure or stop.is_set()):
+        _warn_if_too_short(settings, spec.display, tally.frames)
+    if failure and on_error is None:
+        summary.failed.append(str(failure) if isinstance(failure, EdgeAppError) else repr(failure))
+    try:
+        outputs.write_summary(summary.to_dict())
+    finally:
+        if failure and on_error is None:
+            raise failure
+    if failure and on_error:
+        on_error(failure)
     return summary
+
+
+def _warn_if_too_short(settings: Settings, name: str, frames: int) -> None:
+    needed = settings.tracker.min_hits + settings.verdict.min_votes - 1
+    if 0 < frames < needed:
+        why = f"tracker.min_hits = {settings.tracker.min_hits}, verdict.min_votes = {settings.verdict.min_votes}"
+        log.warning("%s: too short for a verdict: %d frames, it takes %d (%s)", name, frames, needed, why)
 
 
 def _total(frame_count: int | None, max_frames: int | None) -> int | None:

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -14,13 +15,18 @@ Out = TypeVar("Out")
 
 
 def ahead(
-    work: Callable[[In], Out], items: Iterable[In], depth: int = 1, given_up: threading.Event | None = None
+    work: Callable[[In], Out],
+    items: Iterable[In],
+    depth: int = 1,
+    given_up: threading.Event | None = None,
+    idle: Callable[[], object] | None = None,
 ) -> Iterator[Out]:
     """`map(work, items)` run in a thread of its own: `depth` results wait for whoever takes them, one is being made.
 
     With a depth of 0 the next item is asked for only when the last result was taken, so that nothing grows old here.
     Order is kept. An error in `items` or `work` is raised here after the results before it have been taken.
     Once `given_up` is set, a result that is not there is waited for no longer: `work` may hang.
+    `idle` is called, by whoever takes the results, again and again while there is none.
     """
     box: queue.SimpleQueue[Any] = queue.SimpleQueue()
     room = threading.Semaphore(depth + 1)
@@ -44,13 +50,14 @@ def ahead(
             box.put(_END)
 
     def take() -> Any:
-        while given_up is not None:
+        while True:
             try:
                 return box.get(timeout=POLL_S)
             except queue.Empty:
-                if given_up.is_set():
+                if given_up is not None and given_up.is_set():
                     return _END
-        return box.get()
+                if idle is not None:
+                    idle()
 
     thread = threading.Thread(target=feed, name=getattr(work, "__name__", "stage"), daemon=True)
     thread.start()
@@ -110,3 +117,25 @@ class called_when_set:
     def __exit__(self, *exc: object) -> None:
         self._done.set()
         self._thread.join(1.0)
+
+
+class Awake:
+    """Tells since when a thread has run without a break, so that a limit does not count the time in which the whole
+    program was stopped or starved: nobody could do anything then.
+
+    Args:
+        late_s: a call that comes later than this after the one before says that there was a break.
+        clock: seconds.
+    """
+
+    def __init__(self, late_s: float, clock: Callable[[], float] = lambda: time.monotonic()) -> None:
+        self._late_s, self._clock = late_s, clock
+        self._since = self._last = clock()
+
+    def since(self) -> float:
+        """The beginning of the time without breaks. Call it all the time."""
+        now = self._clock()
+        if now - self._last > self._late_s:
+            self._since = now
+        self._last = now
+        return self._since

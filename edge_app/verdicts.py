@@ -6,6 +6,7 @@ source drops frames, which would make a count mean different things at different
 A verdict, once given, holds until the mean has clearly crossed back.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Literal
@@ -54,10 +55,12 @@ class _Voter:
 class VerdictBoard:
     """Keeps the votes of every person in view.
 
+    window_s: seconds after which a vote is forgotten; forget_s: those after which an unseen person's votes are dropped.
+
     Args:
         settings: window, minimum of votes and hysteresis.
         mask_threshold, no_mask_threshold: bounds of the unsure band on the mean mask probability.
-        forget_s: seconds after which an unseen person's votes are dropped.
+        forget_s: see above.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class VerdictBoard:
     ) -> None:
         self._settings = settings
         self._high, self._low = mask_threshold, no_mask_threshold
-        self._forget_s = forget_s
+        self.window_s, self.forget_s = settings.window_s, forget_s
         self._voters: dict[int, _Voter] = {}
 
     def update(self, detections: sv.Detections, time: float) -> list[Verdict]:
@@ -77,7 +80,7 @@ class VerdictBoard:
             self._vote(tracker_id, time, float(probability), float(weight))
             for tracker_id, probability, weight in zip(tracker_ids(detections), probabilities, weights, strict=True)
         ]
-        for tracker_id in [i for i, v in self._voters.items() if time - v.last_seen > self._forget_s]:
+        for tracker_id in [i for i, v in self._voters.items() if time - v.last_seen > self.forget_s]:
             del self._voters[tracker_id]
         return verdicts
 
@@ -86,9 +89,9 @@ class VerdictBoard:
             return Verdict("unsure", probability, max(probability, 1 - probability), 1)
         voter = self._voters.setdefault(tracker_id, _Voter())
         voter.last_seen = time
-        if weight > 0:
+        if weight > 0 and math.isfinite(probability):
             voter.votes.append((time, probability, weight))
-        while voter.votes and time - voter.votes[0][0] > self._settings.window_s:
+        while voter.votes and time - voter.votes[0][0] > self.window_s:
             voter.votes.popleft()
         total = sum(w for _, _, w in voter.votes)
         mean = sum(p * w for _, p, w in voter.votes) / total if total > 0 else probability
@@ -105,3 +108,24 @@ class VerdictBoard:
         if votes < self._settings.min_votes:
             return "unsure"
         return face_label(mean, self._high, self._low)
+
+
+class FaceBoard:
+    """As `VerdictBoard`, of faces that each stand alone, as in photos: decided at once, by one look.
+
+    Args:
+        mask_threshold, no_mask_threshold: bounds of the unsure band on the mask probability.
+    """
+
+    def __init__(self, mask_threshold: float, no_mask_threshold: float) -> None:
+        self._high, self._low = mask_threshold, no_mask_threshold
+
+    def update(self, detections: sv.Detections) -> list[Verdict]:
+        """A verdict for each row; a face of no quality is unsure."""
+        rows = zip(detections.data["mask_probability"], detections.data["quality"], strict=True)
+        return [self._decide(float(probability), float(quality)) for probability, quality in rows]
+
+    def _decide(self, probability: float, quality: float) -> Verdict:
+        label = face_label(probability, self._high, self._low) if quality > 0 else "unsure"
+        sides = {"mask": probability, "no_mask": 1 - probability}
+        return Verdict(label, probability, sides.get(label, max(probability, 1 - probability)), 1)

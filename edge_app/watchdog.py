@@ -1,5 +1,6 @@
 """Says when a run no longer works: a live source without frames, or frames that nothing finishes."""
 
+import math
 import time
 
 from edge_app.errors import WatchdogError
@@ -21,15 +22,18 @@ class Watchdog:
         self._in_work_since: float | None = None
         self._frames = 0
 
-    def check(self) -> WatchdogError | None:
-        """What is late and by how much, in one line; None where nothing is."""
-        return self._silent() or self._stuck()
+    def check(self, awake_since: float = -math.inf) -> WatchdogError | None:
+        """What is late and by how much, in one line; None where nothing is.
 
-    def _silent(self) -> WatchdogError | None:
+        awake_since: the time before it does not count, see `threads.Awake`.
+        """
+        return self._silent(awake_since) or self._stuck(awake_since)
+
+    def _silent(self, awake_since: float) -> WatchdogError | None:
         limit, reader = self._settings.no_frame_s, self._health.reader
         if limit is None or not reader.info.live:
             return None
-        silent = time.monotonic() - (reader.last_read_at or self._health.opened_at)
+        silent = time.monotonic() - max(reader.last_read_at or self._health.opened_at, awake_since)
         if silent <= limit:
             return None
         return WatchdogError(
@@ -37,7 +41,7 @@ class Watchdog:
             "check the camera and its connection"
         )
 
-    def _stuck(self) -> WatchdogError | None:
+    def _stuck(self, awake_since: float) -> WatchdogError | None:
         limit, health, now = self._settings.stuck_s, self._health, time.monotonic()
         if limit is None:
             return None
@@ -46,7 +50,7 @@ class Watchdog:
         elif self._in_work_since is None or health.frames != self._frames:
             self._in_work_since = now
         self._frames = health.frames
-        if self._in_work_since is None or (late := now - self._in_work_since) <= limit:
+        if self._in_work_since is None or (late := now - max(self._in_work_since, awake_since)) <= limit:
             return None
         return WatchdogError(
             f"{self._name}: frames are read but none was finished for {late:.1f} s, {late - limit:.1f} s over "

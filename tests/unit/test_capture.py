@@ -296,3 +296,71 @@ def test_waits_double_up_to_the_longest_and_start_anew() -> None:
     assert waits.next() == 0.5
     jittered = Backoff(1.0, 1.0)
     assert all(0.8 <= jittered.next() <= 1.0 for _ in range(50))
+
+
+def test_a_camera_that_is_waited_for_in_vain_names_the_setting() -> None:
+    refused = SourceError("rtsp://***@host/1: connection refused")
+    with pytest.raises(SourceError) as caught, reader(LIVE, refused):
+        pass
+    assert str(caught.value) == f"{refused} (tried for source.wait_s = 0 s)"
+
+
+def test_who_wants_to_hear_of_refusals_decides_when_to_give_up() -> None:
+    refusals: list[SourceError] = []
+    refused = SourceError("rtsp://***@host/1: connection refused")
+    lives = [*[refused] * 4, Scripted(LIVE, 10_000, 0.002)]
+    waiting = FrameReader(LIVE, QUICK, opener=lambda *_: life(lives), on_refused=refusals.append)
+    with waiting as frames:
+        assert next(iter(frames)).index >= 0
+    assert refusals == [refused] * 4
+
+
+def life(lives: list[Source | Exception]) -> Source:
+    now = lives.pop(0)
+    if isinstance(now, Exception):
+        raise now
+    return now
+
+
+def test_no_thread_to_read_in_is_an_attempt_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system may have none left for a while; nobody may wait for frames that do not come."""
+    start, to_come = threading.Thread.start, [True, False, False]  # whether there is one for each connection
+
+    def short(self: threading.Thread) -> None:
+        if self.name == "capture" and to_come and not to_come.pop(0):
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", short)
+    with reader(LIVE, Scripted(LIVE, 5, 0.002), Scripted(LIVE, 10_000, 0.002)) as frames:
+        alarm = threading.Timer(20, frames.stop)
+        alarm.start()
+        for _ in frames:
+            if frames.stats()["reconnects"]:
+                break
+        alarm.cancel()
+    assert (frames.stats()["reconnects"], to_come) == (1, [])
+
+
+def test_time_stamps_of_a_file_never_run_backwards() -> None:
+    class Broken(Scripted):
+        def read(self) -> tuple[Pixels, float] | None:
+            frame = super().read()
+            return frame and (frame[0], stamps[self.read_frames - 1])
+
+    stamps = [0.0, 0.04, float("nan"), -5.0, 0.1, 0.2, float("-inf"), 9e15]
+    with reader(FILE, Broken(FILE, len(stamps))) as frames:
+        times = [frame.time for frame in frames]
+    assert times == pytest.approx([0.0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24, 9e15])
+
+
+def test_a_program_that_was_stopped_does_not_take_the_silence_for_the_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock leaps by 20 s, as it does over SIGSTOP: no frame can have come in that time."""
+    leap, real = [0.0], time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: real() + leap[0])
+    settings = QUICK.model_copy(update={"reconnect": False, "stall_timeout_s": 2.0})
+    with reader(LIVE, Scripted(LIVE, 10_000, 0.3), settings=settings) as frames:
+        left = iter(frames)
+        next(left)
+        leap[0] = 20.0
+        assert [frame.index >= 0 for frame, _ in zip(left, range(3), strict=False)] == [True] * 3

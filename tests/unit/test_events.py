@@ -1,7 +1,11 @@
 """The story of a person: new, update, end, and nothing in between."""
 
 import json
+import math
 import re
+import time
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -106,3 +110,31 @@ def test_a_line_has_exactly_the_schema() -> None:
     assert re.fullmatch(r"[0-9a-f]{32}", record["id"])
     assert record["frame_age_ms"] > 0
     assert "\n" not in line
+
+
+def test_who_is_out_of_sight_for_long_enough_ends_though_no_frame_comes() -> None:
+    life = Lifecycle("door", 1.5)
+    life.update(result(frame(0, 10.0), (1, "mask", 0.9)))
+    assert life.expire(11.4, 1_700_000_011.4) == []
+    (end,) = life.expire(11.6, 1_700_000_011.6)
+    assert (end.type, end.label, end.time) == ("end", "mask", "2023-11-14T22:13:31.600Z")
+    assert end.ended_at == "2023-11-14T22:13:30.000Z"
+    assert life.expire(20.0, 1_700_000_020.0) == life.close() == []
+
+
+@pytest.mark.parametrize("wall_time", [math.nan, math.inf, -math.inf, 9e11, 9e15, 1e300, -9e15])
+def test_a_time_outside_the_calendar_is_now(wall_time: float) -> None:
+    life = Lifecycle("door", 1.5)
+    at = replace(frame(), wall_time=wall_time)
+    events = life.update(result(at, (1, "mask", 0.9))) + life.close()
+    assert [event.type for event in events] == ["new", "end"]
+    for event in events:
+        for moment in (event.time, event.started_at, event.ended_at or event.time):
+            assert abs(datetime.fromisoformat(moment).timestamp() - time.time()) < 60
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_no_number_is_no_fault(value: float) -> None:
+    life = Lifecycle("door", 1.5)
+    events = life.update(result(frame(), (1, "mask", value))) + life.close()
+    assert [json.loads(event.to_json())["type"] for event in events] == ["new", "end"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_app.threads import Turns, ahead, called_when_set
+from edge_app.threads import Awake, Turns, ahead, called_when_set
 
 PATIENCE_S = 10.0
 
@@ -191,3 +191,28 @@ def test_a_set_event_is_told_once_and_only_inside() -> None:
     told.clear()
     time.sleep(0.3)
     assert not told.is_set()
+
+
+def test_who_waits_for_a_result_is_called_and_the_results_are_the_same() -> None:
+    calls: list[int] = []
+
+    def slow() -> Iterator[int]:
+        for number in range(3):
+            until = time.monotonic() + 30
+            while len(calls) <= number and time.monotonic() < until:
+                time.sleep(0.01)
+            yield number
+
+    assert list(ahead(str, slow(), depth=0, idle=lambda: calls.append(1))) == ["0", "1", "2"]
+    assert len(calls) >= 3
+
+
+def test_a_break_in_looking_at_the_clock_does_not_count() -> None:
+    now = [100.0]
+    awake = Awake(1.0, clock=lambda: now[0])
+    for now[0] in (100.1, 100.9, 101.9):
+        assert awake.since() == 100.0
+    now[0] = 121.9  # stopped for 20 s
+    assert awake.since() == 121.9
+    now[0] = 122.8
+    assert awake.since() == 121.9

@@ -7,7 +7,7 @@ import pytest
 import supervision as sv
 
 from edge_app.settings import TrackerSettings
-from edge_app.tracking import FaceTracker
+from edge_app.tracking import FaceTracker, NewFaces
 
 STEP_S = 0.04
 Place = tuple[float, float]  # centre of a face, pixels
@@ -140,3 +140,17 @@ def test_trackers_do_not_share_their_memory() -> None:
     one, other = FaceTracker(TrackerSettings()), FaceTracker(TrackerSettings())
     watch(one, [((100, 200),)] * 5)
     assert watch(other, [((100, 200),)]) == [[-1]]
+
+
+@pytest.mark.parametrize("start_s", [1e9, 1e13, 9e15])
+def test_time_stamps_too_large_to_be_told_apart_still_are_frames(start_s: float) -> None:
+    told = watch(FaceTracker(TrackerSettings()), [((100, 200),)] * 10, start_s=start_s)
+    assert len({frame[0] for frame in told if frame[0] >= 0}) == 1
+
+
+def test_new_faces_keep_their_order_and_share_no_id() -> None:
+    tracker = NewFaces()
+    first, none, second = (tracker.update(faces(*places)) for places in (((300, 200), (100, 200)), (), ((300, 200),)))
+    assert first.xyxy[:, 0].tolist() == [260, 60]
+    assert len({*ids(first), *ids(second)}) == 3
+    assert ids(none) == []

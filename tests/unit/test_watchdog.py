@@ -73,3 +73,13 @@ def test_it_is_off_by_default(reader: FrameReader, health: Health) -> None:
     for _ in range(3):
         assert watchdog.check() is None
         time.sleep(0.02)
+
+
+def test_what_was_before_the_program_went_on_does_not_count(reader: FrameReader, health: Health) -> None:
+    """As after SIGSTOP and SIGCONT: a frame in work could not have been finished."""
+    watchdog = Watchdog(WatchdogSettings(stuck_s=LIMIT_S), "a.mp4", health)
+    next(iter(reader))
+    assert watchdog.check() is None
+    time.sleep(LIMIT_S + 0.2)
+    assert watchdog.check(awake_since=time.monotonic()) is None
+    assert watchdog.check() is not None
