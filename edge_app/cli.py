@@ -15,7 +15,15 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_app.cli_options import CameraOption, ConfigOption, OverwriteOption, ProfileOption, SetOption, SourceArgument
+from edge_app.cli_options import (
+    CameraOption,
+    ConfigOption,
+    OverwriteOption,
+    ProfileOption,
+    SetOption,
+    SourceArgument,
+    SourcesArgument,
+)
 from edge_app.config import Given, Resolved, resolve
 from edge_app.errors import INTERRUPTED, EdgeAppError, SinkError, SourceError, StoppedEarly, UsageError
 from edge_app.process import guarded, print_error, stop_on_signal
@@ -81,7 +89,7 @@ def _root(
 
 @app.command("run")
 def run_command(
-    source: SourceArgument = None,
+    source: SourcesArgument = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
     show: Annotated[
@@ -105,11 +113,14 @@ def run_command(
 ) -> int:
     """Watch SOURCE: one verdict per person, mask, no_mask or unsure.
 
-    Without SOURCE, all cameras of the setting `sources` where it is set; a SOURCE given here is watched alone.
+    A folder stands for its videos, or for its pictures, of which each is judged by itself. Without SOURCE, all cameras
+    of the setting `sources` where it is set; what is given here is watched instead.
     Ctrl-C or SIGTERM finishes the open files and prints the summary; a second one stops at once.
     """
+    _quiet_opencv()
+    _require_opencv()
     flags: dict[str, tuple[str, Any]] = {
-        "SOURCE": ("source.uri", source),
+        "SOURCE": _sources(source or []),
         "--show/--headless": ("output.show", show),
         "--output": ("output.video", output),
         "--events": ("output.events", events),
@@ -119,8 +130,6 @@ def run_command(
         "--camera": ("source.camera", camera),
     }
     settings = _settings(config, profile, assignments, **flags).settings
-    _quiet_opencv()
-    _require_opencv()
     from edge_app import clashes, pipeline, report
 
     clashes.check_outputs(settings, config)
@@ -138,6 +147,20 @@ def run_command(
     if result.failed:
         raise SinkError(f"{result.failed[0]}: this output is not complete; the others are")
     return _stopped(received)
+
+
+def _sources(given: list[str]) -> tuple[str, Any]:
+    """The setting that the SOURCE arguments are, and its value; None where there are none."""
+    if not given:
+        return "source.uri", None
+    from edge_app.sources import expand_sources
+
+    sources = expand_sources(given)
+    if len(sources) == 1:
+        return "source.uri", sources[0]
+    from edge_app.cameras import cameras_of
+
+    return "sources", cameras_of(sources)
 
 
 def _run_cameras(settings: Settings, count: int) -> int:

@@ -24,6 +24,14 @@ OverwriteOption = Annotated[
     bool | None,
     typer.Option("--overwrite", help="Replace earlier videos, pictures and charts.  [default: take a new name]"),
 ]
+SourcesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SOURCE...",
+        help="0, /dev/video0, rtsp://, http(s)://, video file, picture, folder, csi://0, a GStreamer pipeline or demo."
+        "  Several files are watched one after another, cameras side by side.  [default: source.uri, which is 0]",
+    ),
+]
 SourceArgument = Annotated[
     str | None,
     typer.Argument(

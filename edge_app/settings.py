@@ -52,13 +52,17 @@ class SourceSettings(Section):
     )
     open_timeout_s: Seconds = Field(10.0, description="Longest wait for a stream to open, seconds")
     wait_s: float = Field(
-        0.0, ge=0, le=86400, description="Try a live source that does not open at the start for this long, seconds"
+        0.0,
+        ge=0,
+        le=86400,
+        description="Try a live source that does not open at the start for this long, seconds; of several cameras as "
+        "long as any other runs",
     )
     read_timeout_s: Seconds = Field(5.0, description="Longest wait for one read of a stream, seconds")
     stall_timeout_s: Seconds = Field(5.0, description="A live source without a frame for this long is reopened")
     reconnect: bool = Field(True, description="Reopen a live source that was lost; false: end the run")
     reconnect_min_s: Seconds = Field(0.5, description="First wait before a reconnect, seconds")
-    reconnect_max_s: Seconds = Field(30.0, description="Longest wait between reconnects, seconds")
+    reconnect_max_s: Seconds = Field(5.0, description="Longest wait between reconnects, seconds")
 
 
 class DetectorSettings(Section):

@@ -6,6 +6,7 @@ a source that opened does work.
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, Self
@@ -22,6 +23,7 @@ Kind = Literal["camera", "file", "images", "stream", "csi", "gstreamer", "demo"]
 
 log = logging.getLogger(__name__)
 _FOLDER_FPS = 25.0
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,25 @@ def parse_source(text: str) -> SourceSpec:
     path = Path(text).expanduser()
     kind: Kind = "images" if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES else "file"
     return SourceSpec(kind, str(path), shown, live=False)
+
+
+def expand_sources(texts: Sequence[str]) -> list[str]:
+    """The sources that are meant: a folder with videos in it stands for those, by name.
+
+    Raises:
+        SourceError: a folder that cannot be read.
+    """
+    found: list[str] = []
+    for text in texts:
+        folder = Path(text).expanduser()
+        videos: list[Path] = []
+        if "://" not in text and folder.is_dir():
+            try:
+                videos = sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+            except OSError as error:
+                raise SourceError(f"{text}: cannot be read ({error.strerror})") from None
+        found += [str(video) for video in videos] or [text]
+    return found
 
 
 def open_source(spec: SourceSpec, settings: SourceSettings) -> Source:
