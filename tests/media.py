@@ -1,6 +1,7 @@
 """Real media for the tests: clips encoded with PyAV, and the results that sinks are given."""
 
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -18,7 +19,9 @@ def grey(value: int, width: int = 64, height: int = 48) -> Pixels:
     return np.full((height, width, 3), value, np.uint8)
 
 
-def write_clip(path: Path, images: Iterable[Pixels], fps: int = 25, codec: str = "libx264", **options: str) -> Path:
+def write_clip(
+    path: Path, images: Iterable[Pixels], fps: int | Fraction = 25, codec: str = "libx264", **options: str
+) -> Path:
     """Encode uint8 (H, W, 3) BGR images; the container follows from the file's name."""
     with av.open(str(path), "w", options=options) as container:
         stream = None

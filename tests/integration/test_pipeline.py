@@ -2,8 +2,10 @@
 
 import json
 import os
+import pydoc
 import threading
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +267,30 @@ class TestStopping:
             run(settings(output={"video": video, "events": events}))
         assert playable_frames(video) == 20
         assert [event["type"] for event in lines(events)] == ["new", "end"]
+
+
+@pytest.mark.parametrize("stage", ["detector.FaceDetector.detect", "classifier.MaskClassifier.classify"])
+def test_a_fault_of_ours_keeps_what_was_judged(
+    models: Path, astronaut: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """Whatever a stage raises: everyone in view ends, and every file is complete."""
+    calls, inner = count(), pydoc.locate(f"edge_app.{stage}")
+    assert callable(inner)
+
+    def failing(*arguments: Any) -> Any:
+        if next(calls) == 40:
+            raise KeyError("boom")
+        return inner(*arguments)
+
+    monkeypatch.setattr(f"edge_app.{stage}", failing)
+    files = {"video": tmp_path / "v.mp4", "events": tmp_path / "e.jsonl", "summary": tmp_path / "s.json"}
+    with pytest.raises(KeyError, match="boom"):
+        run(settings(output=files))
+    facts = json.loads(files["summary"].read_text(encoding="utf-8"))
+    assert facts["failed"] == ["KeyError('boom')"]
+    assert 20 < facts["frames"] == playable_frames(files["video"])
+    assert [event["type"] for event in lines(files["events"])] == ["new", "end"]
+    assert facts["events"] == 2
 
 
 @pytest.mark.parametrize(
