@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -196,3 +197,68 @@ def test_four_cameras_on_the_network(tmp_path: Path, astronaut: Pixels, port: in
     facts = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
     assert [each["camera"] for each in facts["cameras"]] == list(names)
     assert all(each["persons"] >= 1 for each in facts["cameras"])
+
+
+def test_files_are_watched_one_after_another(clips: dict[str, Path], tmp_path: Path) -> None:
+    """A folder and a file named twice; one of them is none, which the others do not suffer from."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name, path in clips.items():
+        (folder / path.name).write_bytes(b"" if name == "gate" else path.read_bytes())
+    outputs = ("--events", "e.jsonl", "--summary", "s.json", "--output", "v.mp4")
+    with Running(tmp_path, "run", folder, clips["door"], *outputs) as command:
+        assert command.finish() == 4
+    assert [line for line in command.err.splitlines() if line.startswith("error: ")] == [
+        f"error: gate: {folder / 'gate.mp4'}: the file is empty"
+    ]
+    facts = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    assert [(each["camera"], each["frames"]) for each in facts["cameras"]] == [
+        ("door", FRAMES),
+        ("hall", FRAMES),
+        ("door-2", FRAMES),
+    ]
+    assert facts["seconds"] == pytest.approx(sum(each["seconds"] for each in facts["cameras"]), abs=0.01)
+    assert facts["media_seconds"] == pytest.approx(sum(each["media_seconds"] for each in facts["cameras"]), abs=0.01)
+    told = by_camera(tmp_path / "e.jsonl")
+    assert [event | {"camera": "door"} for event in told["door-2"]] == told["door"]
+    assert [event["camera"] for event in lines(tmp_path / "e.jsonl")] == [
+        name for name in ("door", "hall", "door-2") for _ in told.get(name, ())
+    ]
+    for each in facts["cameras"]:
+        assert playable_frames(tmp_path / f"v-{each['camera']}.mp4") == FRAMES
+
+
+def test_a_stop_leaves_out_the_files_that_have_not_begun(tmp_path: Path, clips: dict[str, Path]) -> None:
+    stop = threading.Event()
+    files = {"door": clips["door"], "gate": clips["gate"]}
+    result = cameras.run(settings(files), stop=stop, on_progress=lambda _: stop.set())
+    assert result.facts["interrupted"]
+    assert [each["camera"] for each in result.facts["cameras"]] == ["door"]
+    assert result.facts["failed"] == ["gate: never opened (the run was stopped before)"]
+    assert result.errors == []
+
+
+def test_a_fault_in_one_camera_loses_nothing_of_the_others(
+    astronaut: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours ends the run, with what everyone has told, and the ends of those in view."""
+    read, failing = demo.DemoSource.read, threading.Lock()
+
+    def broken(self: demo.DemoSource) -> Any:
+        if self._index == 40 and failing.acquire(blocking=False):
+            raise KeyError("boom")
+        return read(self)
+
+    monkeypatch.setattr(demo.DemoSource, "read", broken)
+    output = {"events": tmp_path / "e.jsonl", "summary": tmp_path / "s.json"}
+    sources = {"sources": [{"camera": name, "uri": "demo"} for name in NAMES], "output": output}
+    with pytest.raises(KeyError, match="boom"):
+        cameras.run(Settings.model_validate(sources))
+    facts = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    assert [each["camera"] for each in facts["cameras"]] == list(NAMES)
+    assert len(facts["failed"]) == 1
+    events = by_camera(tmp_path / "e.jsonl")
+    assert {name: (told[0]["type"], told[-1]["type"]) for name, told in events.items()} == dict.fromkeys(
+        NAMES, ("new", "end")
+    )
+    assert facts["events"] == sum(map(len, events.values()))

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.cameras import video_path
+from edge_app.cameras import cameras_of, video_path
 from edge_app.cli import main
 from edge_app.config import Given
+from edge_app.errors import UsageError
 from tests.layers import error, resolved
 
 TWO = """\
@@ -110,3 +111,25 @@ def test_what_several_cameras_cannot_do_is_a_usage_error(capsys: pytest.CaptureF
 def test_each_camera_has_its_own_video() -> None:
     assert video_path(Path("a/out.mp4"), "door") == Path("a/out-door.mp4")
     assert video_path(Path("out.mp4"), "../x y") == Path("out-.._x_y.mp4")
+
+
+def test_several_sources_are_cameras_named_after_their_files() -> None:
+    given = ["a/film.mp4", "b/film.mp4", "b/Film.mkv", "fil m.mp4", "fil_m.mp4", "rtsp://user:secret@host/1", "demo"]
+    assert [camera["uri"] for camera in cameras_of(given)] == given
+    names = [camera["camera"] for camera in cameras_of(given)]
+    assert names == ["film", "film-2", "Film-3", "fil m", "fil_m-2", "camera6", "demo"]
+    videos = {str(video_path(Path("out.mp4"), name)).lower() for name in names}
+    assert len(videos) == len(given)
+
+
+def test_several_sources_come_before_those_of_the_file() -> None:
+    result = resolved(TWO, flags={"sources": Given(cameras_of(["a.mp4", "b.mp4"]), "SOURCE")})
+    assert [(one.camera, one.uri, one.max_fps) for one in result.settings.sources or ()] == [
+        ("a", "a.mp4", 5),
+        ("b", "b.mp4", 5),
+    ]
+
+
+def test_a_source_that_is_none_is_told_among_others() -> None:
+    with pytest.raises(UsageError, match="gopher://x: not a source"):
+        cameras_of(["a.mp4", "gopher://x"])
