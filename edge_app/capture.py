@@ -150,7 +150,7 @@ class FrameReader:
                 if self._stopping.is_set():
                     raise self._stopped_early() from None
                 if time.monotonic() >= give_up:
-                    raise SourceError(f"{error} (tried for source.wait_s = {wait_s:g} s)") from None
+                    raise SourceError(f"{error} (given up after source.wait_s = {wait_s:g} s)") from None
                 if self._on_refused is not None:
                     self._on_refused(error)
                 log.log(logging.DEBUG if told else logging.WARNING, "%s; trying again", error)

@@ -64,17 +64,20 @@ def test_who_was_in_view_ends_while_the_camera_is_lost(tmp_path: Path, portrait:
 
 
 def test_a_program_that_was_stopped_goes_on(tmp_path: Path, portrait: Path) -> None:
-    """The watchdog's limit is over when it wakes up, and no camera is to blame."""
+    """The watchdog's limit is over when it wakes up, before a frame can have come: no camera is to blame."""
     video = tmp_path / "v.mp4"
-    limits = ("--set", "watchdog.no_frame_s=4", "--set", "watchdog.stuck_s=4")
+    limits = ("--set", "watchdog.no_frame_s=6", "--set", "watchdog.stuck_s=6")
     with (
         camera("512x512", still=portrait) as server,
-        Running(tmp_path, "run", server.url(), "--output", video, *limits, *QUICK) as command,
+        Running(tmp_path, "run", server.url(), "--output", video, *limits, *PATIENT) as command,
     ):
         command.wait_until(lambda: has_pictures(video), "it has begun")
+        server.say("pause")
         command.process.send_signal(signal.SIGSTOP)
         time.sleep(8)
         command.process.send_signal(signal.SIGCONT)
+        time.sleep(0.5)
+        server.say("resume")
         for _ in range(2):
             before = video.stat().st_size
             command.wait_until(lambda size=before: video.stat().st_size > size, "pictures come again")

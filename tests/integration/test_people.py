@@ -1,9 +1,12 @@
 """Persons at low rates of frames, and in photos, which have nothing to do with each other. Real models, real pixels."""
 
+import time
 from collections import Counter
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -63,3 +66,24 @@ class TestPhotos:
         cv2.imwrite(str(tmp_path / "photo.png"), masked)
         assert run(settings(tmp_path / "photo.png")).verdicts["mask"] == 1
         assert caplog.text == ""
+
+
+def test_a_time_stamp_outside_the_calendar_is_no_fault(models: Path, astronaut: Pixels, tmp_path: Path) -> None:
+    """From one frame to the next the clip leaps into the year 30546."""
+    clip = tmp_path / "leap.mkv"
+    with av.open(str(clip), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = *astronaut.shape[:2], "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for index in range(40):
+            picture = av.VideoFrame.from_ndarray(astronaut, format="bgr24")
+            picture.pts, picture.time_base = index * 40 + (index >= 20) * 901_700_000_000_000, Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    files = {"events": tmp_path / "e.jsonl", "summary": tmp_path / "s.json", "video": tmp_path / "v.mp4"}
+    summary = run(settings(clip, output=files))
+    assert (summary.frames, summary.sink_errors, playable_frames(files["video"])) == (40, 0, 40)
+    events = lines(files["events"])
+    assert {event["type"] for event in events[:1] + events[-1:]} == {"new", "end"}
+    for event in events:
+        assert abs(datetime.fromisoformat(event["time"]).timestamp() - time.time()) < 600

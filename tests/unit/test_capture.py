@@ -302,7 +302,7 @@ def test_a_camera_that_is_waited_for_in_vain_names_the_setting() -> None:
     refused = SourceError("rtsp://***@host/1: connection refused")
     with pytest.raises(SourceError) as caught, reader(LIVE, refused):
         pass
-    assert str(caught.value) == f"{refused} (tried for source.wait_s = 0 s)"
+    assert str(caught.value) == f"{refused} (given up after source.wait_s = 0 s)"
 
 
 def test_who_wants_to_hear_of_refusals_decides_when_to_give_up() -> None:
