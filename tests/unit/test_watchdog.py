@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_app.capture import FrameReader
-from edge_app.health import Health
+from edge_app.health import Fleet, Health
 from edge_app.outputs import Outputs
 from edge_app.settings import OutputSettings, SourceSettings, WatchdogSettings
 from edge_app.sources import parse_source
@@ -83,3 +83,16 @@ def test_what_was_before_the_program_went_on_does_not_count(reader: FrameReader,
     time.sleep(LIMIT_S + 0.2)
     assert watchdog.check(awake_since=time.monotonic()) is None
     assert watchdog.check() is not None
+
+
+def test_frames_of_several_cameras_do_not_wait_for_one_that_is_off(reader: FrameReader, health: Health) -> None:
+    """What systemd takes for READY: each has finished a frame, but for those that cannot be opened."""
+    fleet = Fleet(("on", "off"))
+    fleet.opened("on", health)
+    health.finished(result(next(iter(reader))))
+    assert fleet.frames == 0  # the other may open at any moment
+    fleet.waiting["off"] = "connection refused"
+    assert fleet.frames == 1
+    assert fleet.not_ready() == "off: the source is not open yet (connection refused)"
+    fleet.opened("off", health)
+    assert (fleet.frames, fleet.not_ready()) == (2, None)
