@@ -13,25 +13,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from edge_app.errors import SourceError
 
 Picture = npt.NDArray[np.uint8]
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 _DEEP_MODES = ("I", "F")  # 16 and 32 bits a channel: Pillow would clip what OpenCV scales
 
 logging.getLogger("PIL").setLevel(logging.WARNING)
-
-
-def list_images(folder: Path) -> list[Path]:
-    """The pictures directly inside `folder`, by name.
-
-    Raises:
-        SourceError: the folder cannot be read, or holds no picture.
-    """
-    try:
-        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-    except OSError as error:
-        raise SourceError(f"{folder}: cannot be read ({error.strerror})") from None
-    if not found:
-        raise SourceError(f"{folder}: no pictures in this folder; looked for {', '.join(IMAGE_SUFFIXES)}")
-    return found
 
 
 def load_image(path: Path) -> Picture:

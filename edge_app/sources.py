@@ -5,6 +5,7 @@ a source that opened does work.
 """
 
 import logging
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,18 +13,27 @@ from pathlib import Path
 from typing import Literal, Protocol, Self
 
 from edge_app.errors import SourceError, UsageError
-from edge_app.pictures import IMAGE_SUFFIXES, Picture, list_images, load_image
+from edge_app.folders import IMAGE_SUFFIXES, list_images, list_media
+from edge_app.pictures import Picture, load_image
 from edge_app.redact import register_source, shown_source
 from edge_app.settings import SourceSettings
 from edge_app.source_text import STREAM_SCHEMES, problem
 
-__all__ = ["Source", "SourceInfo", "SourceSpec", "list_images", "load_image", "open_source", "parse_source"]
+__all__ = [
+    "Source",
+    "SourceInfo",
+    "SourceSpec",
+    "expand_sources",
+    "list_images",
+    "load_image",
+    "open_source",
+    "parse_source",
+]
 
 Kind = Literal["camera", "file", "images", "stream", "csi", "gstreamer", "demo"]
 
 log = logging.getLogger(__name__)
 _FOLDER_FPS = 25.0
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +85,13 @@ class Source(Protocol):
 
 
 def parse_source(text: str) -> SourceSpec:
-    """Tell the kind of a source from its text, without touching it.
+    """Tell the kind of a source from its text, without opening it.
 
     Raises:
         UsageError: empty, an unknown scheme, or a pipeline without appsink.
     """
-    text = text.strip()
+    if not _exists(text):  # a name may begin or end with a space
+        text = text.strip()
     if not text:
         raise UsageError("the source is empty: give a camera index, file, folder, URL, pipeline or `demo`")
     register_source(text)
@@ -91,7 +102,7 @@ def parse_source(text: str) -> SourceSpec:
         return SourceSpec("demo", text, "demo", live=False)
     if text.isdecimal() or re.fullmatch(r"/dev/video\d+", text):
         return SourceSpec("camera", text, f"camera {text}" if text.isdecimal() else text, live=True)
-    if " ! " in text:
+    if " ! " in text and not _exists(text):
         if "appsink" not in text:
             raise UsageError(f"{shown}: a GStreamer pipeline must end in ` ! appsink`")
         return SourceSpec("gstreamer", text, shown, live=True)
@@ -105,28 +116,49 @@ def parse_source(text: str) -> SourceSpec:
         raise UsageError(
             f"{shown}: not a source; URLs start with rtsp://, rtsps://, http:// or https://, or are csi://N"
         )
-    path = Path(text).expanduser()
-    kind: Kind = "images" if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES else "file"
-    return SourceSpec(kind, str(path), shown, live=False)
+    # Not `Path.expanduser`: it fails for ~x.mp4 where no user is called so, and takes the ./ from ./~x.mp4.
+    path = os.path.expanduser(text)  # noqa: PTH111
+    kind: Kind = "images" if _is_folder(path) or Path(path).suffix.lower() in IMAGE_SUFFIXES else "file"
+    return SourceSpec(kind, path, shown, live=False)
 
 
 def expand_sources(texts: Sequence[str]) -> list[str]:
-    """The sources that are meant: a folder with videos in it stands for those, by name.
+    """The sources that are meant: a folder with videos becomes its videos, subfolders included, in order.
+
+    All else stays as it is: a folder of pictures is one source. Of a folder that holds both, the videos are played, and
+    a warning names the pictures left out: `edge-app image` judges those. What comes back is text for `parse_source`.
 
     Raises:
+        UsageError: a text that is no source.
         SourceError: a folder that cannot be read.
     """
-    found: list[str] = []
+    expanded: list[str] = []
     for text in texts:
-        folder = Path(text).expanduser()
-        videos: list[Path] = []
-        if "://" not in text and folder.is_dir():
-            try:
-                videos = sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
-            except OSError as error:
-                raise SourceError(f"{text}: cannot be read ({error.strerror})") from None
-        found += [str(video) for video in videos] or [text]
-    return found
+        spec = parse_source(text)
+        if not (spec.kind == "images" and _is_folder(spec.uri)):
+            expanded.append(text)
+            continue
+        media = list_media(spec.uri)
+        for error in media.errors:
+            log.warning("%s (passed over)", error)
+        if media.videos and media.pictures:
+            log.warning(
+                "%s: its %d videos are played; for its pictures (%d) use: edge-app image",
+                spec.display,
+                len(media.videos),
+                len(media.pictures),
+            )
+        expanded += media.videos or [text]
+    return expanded
+
+
+def _exists(text: str) -> bool:
+    return os.path.lexists(text)
+
+
+def _is_folder(path: str) -> bool:
+    """As `Path.is_dir`, which fails where a name is too long."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def open_source(spec: SourceSpec, settings: SourceSettings) -> Source:

@@ -17,11 +17,11 @@ import numpy as np
 from edge_app.classifier import MaskClassifier
 from edge_app.detector import FaceDetector, open_detector
 from edge_app.errors import SinkError, SourceError, UsageError
-from edge_app.pictures import IMAGE_SUFFIXES, Picture, load_image
+from edge_app.folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from edge_app.pictures import Picture, load_image
 from edge_app.settings import Settings
 from edge_app.sources import SourceSpec, open_source
 
-CLIP_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".ts")
 CATEGORIES = [{"id": 1, "name": "mask"}, {"id": 2, "name": "no_mask"}, {"id": 3, "name": "incorrect_mask"}]
 JPEG_QUALITY = 95
 
@@ -95,7 +95,7 @@ def label(folder: Path, out: Path, settings: Settings, every: int = 25) -> dict[
         files = sorted(path for path in folder.iterdir() if path.is_file())
     except OSError as error:
         raise UsageError(f"{folder}: {error.strerror}; expected a folder of pictures and clips") from None
-    wanted = (*IMAGE_SUFFIXES, *CLIP_SUFFIXES)
+    wanted = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
     files = [path for path in files if path.suffix.lower() in wanted]
     if not files:
         raise UsageError(f"{folder}: no pictures or clips in this folder; looked for {', '.join(wanted)}")
