@@ -5,58 +5,31 @@ import logging
 import math
 import os
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
 
 from edge_app.errors import SourceError
+from edge_app.ffmpeg import file_options, is_playlist, limit_allocations, opencv_options, stream_options
+from edge_app.input_files import is_pipe, open_regular, wait_for_data
 from edge_app.pictures import Picture, to_bgr
-from edge_app.reach import check_reachable, why_unreadable
+from edge_app.playlists import check_playlist
+from edge_app.reach import check_reachable, too_large, why_list, why_unreadable
 from edge_app.settings import SourceSettings
 from edge_app.sources import Source, SourceInfo, SourceSpec
 
 log = logging.getLogger(__name__)
 _JETSON = Path("/etc/nv_tegra_release")
-_FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-_USER_FFMPEG_OPTIONS = os.environ.get(_FFMPEG_OPTIONS)
+_HEAD_BYTES = 4096
+_PROBE_S = 5.0
 
 # Every failure becomes one line of ours; OpenCV and FFmpeg would print theirs, URLs with passwords included.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
-
-class _FfmpegOptions:
-    """FFmpeg's options for the streams that open now; OpenCV takes them from the environment of the process alone.
-
-    Streams with the same options open side by side; others wait for them, `patience_s` seconds at most.
-    """
-
-    def __init__(self) -> None:
-        self._changed, self._opening = threading.Condition(), 0
-
-    @contextmanager
-    def __call__(self, text: str, patience_s: float) -> Iterator[None]:
-        if _USER_FFMPEG_OPTIONS is not None:
-            yield
-            return
-        with self._changed:
-            self._changed.wait_for(lambda: not self._opening or os.environ.get(_FFMPEG_OPTIONS) == text, patience_s)
-            self._opening += 1
-            if os.environ.get(_FFMPEG_OPTIONS) != text:
-                os.environ[_FFMPEG_OPTIONS] = text
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._opening -= 1
-                self._changed.notify_all()
-
-
-_ffmpeg_options = _FfmpegOptions()
+limit_allocations()
 
 
 class _CaptureSource(Source):
@@ -75,8 +48,12 @@ class _CaptureSource(Source):
         self._step = 1 / (known_fps or 25.0)
         self._live = spec.live and not (spec.kind == "stream" and known_count)
         self._count, self._time = 0, 0.0
+        self.files = ExitStack()  # open for as long as the capture reads them
         self._expected = None if self._live else known_count
         try:
+            size = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+            if problem := too_large(size):
+                raise SourceError(f"{spec.display}: cannot be opened: {problem}")
             self._first = self._decode() if capture.isOpened() else None
             if self._first is None:
                 raise SourceError(f"{spec.display}: cannot be opened: {why()}")
@@ -116,44 +93,62 @@ class _CaptureSource(Source):
 
     def close(self) -> None:
         self._capture.release()
+        self.files.close()
 
 
 def open_file(spec: SourceSpec, settings: SourceSettings) -> Source:
-    path = Path(spec.uri)
+    with ExitStack() as opened:
+        file = opened.enter_context(open_regular(spec.uri, spec.display, pipes=True))
+        piped = is_pipe(file)
+        options = file_options(piped)
+        if piped:  # FFmpeg reads our end: whatever is read here would be missing, and who wrote it may be gone by now
+            wait_for_data(file, spec.display, settings.open_timeout_s)
+            url = f"pipe:{file.fileno()}"
+            why = "it is a pipe, which needs a format that is read from front to back, such as MPEG-TS or Matroska"
+        else:
+            # "file:" keeps FFmpeg from reading a name such as 12:30.mp4 as a protocol, or 100%d.mp4 as a pattern.
+            url = f"file:{spec.uri if _is_text(spec.uri) else f'/proc/self/fd/{file.fileno()}'}"
+            problem = why_list(file.read(_HEAD_BYTES)) or why_unreadable(url, _PROBE_S, options)
+            if problem:
+                raise SourceError(f"{spec.display}: cannot be opened: {problem}")
+            why = "its video cannot be decoded"
+        # The models need the other cores, and every thread of a decoder holds pictures: two cost 30 MiB more at 1080p.
+        threads = settings.decode_threads or max(1, (os.cpu_count() or 1) // 2)
+        with opencv_options(options, settings.open_timeout_s):
+            capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
+        source = _CaptureSource(capture, spec, lambda: why)
+        source.files = opened.pop_all()
+        return source
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name can be handed to OpenCV and PyAV, which take UTF-8 alone; Linux has other names too."""
     try:
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise SourceError(f"{spec.display}: the file is empty")
-    except FileNotFoundError:
-        raise SourceError(f"{spec.display}: no such file") from None
-    except OSError as error:
-        raise SourceError(f"{spec.display}: cannot be read ({error.strerror})") from None
-    # "file:" keeps FFmpeg from reading a name such as 12:30.mp4 as a protocol, or 100%d.mp4 as a pattern.
-    # The models need the other cores, and every decoder thread holds pictures: two cost 30 MiB more at 1080p than one.
-    threads = settings.decode_threads or max(1, (os.cpu_count() or 1) // 2)
-    capture = cv2.VideoCapture(f"file:{path}", cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
-    return _CaptureSource(capture, spec, lambda: why_unreadable(f"file:{path}", 5.0))
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def open_stream(spec: SourceSpec, settings: SourceSettings) -> Source:
     deadline = time.monotonic() + settings.open_timeout_s
     check_reachable(spec.uri, settings.open_timeout_s)
-    options: dict[str, str] = {}
-    if spec.uri.startswith("rtsp"):
-        # By default FFmpeg watches a second of the stream to guess its rate, which the first frames are then late.
-        options = {"rtsp_transport": settings.rtsp_transport, "fpsprobesize": "2"}
+    if is_playlist(spec.uri):
+        check_playlist(spec.uri, settings.open_timeout_s)
+    options = stream_options(spec.uri, settings)
     parameters = {
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: max(500, round((deadline - time.monotonic()) * 1000)),
         cv2.CAP_PROP_READ_TIMEOUT_MSEC: round(settings.read_timeout_s * 1000),
         cv2.CAP_PROP_N_THREADS: 1,  # several decoder threads would hold back as many frames
     }
-    with _ffmpeg_options("|".join(f"{k};{v}" for k, v in options.items()), settings.open_timeout_s):
+    with opencv_options(options, settings.open_timeout_s):
         capture = cv2.VideoCapture(spec.uri, cv2.CAP_FFMPEG, [v for pair in parameters.items() for v in pair])
 
     def why() -> str:
         if time.monotonic() >= deadline - 0.1:
             return f"connected, but no video within {settings.open_timeout_s:g} s"
-        return why_unreadable(spec.uri, min(3.0, settings.open_timeout_s), options)
+        problem = why_unreadable(spec.uri, min(3.0, settings.open_timeout_s), options)
+        return problem or "its video cannot be decoded"
 
     return _CaptureSource(capture, spec, why, settings.read_timeout_s)
 

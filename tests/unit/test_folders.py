@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -48,32 +50,36 @@ def test_loops_of_links_end_and_links_that_lead_nowhere_stay_in_the_list(tmp_pat
     assert found == ["a.jpg", "gone.jpg", "long.jpg", "b.jpg"]
 
 
-def test_folders_deeper_than_python_can_call_itself(tmp_path: Path) -> None:
+@contextmanager
+def nested(folder: Path, name: str, depth: int) -> Iterator[None]:
+    """Folders in folders, the innermost being the working directory; deeper than `shutil.rmtree` could remove."""
     there = os.getcwd()  # noqa: PTH109
     try:
-        os.chdir(tmp_path)
-        for _ in range(1200):
-            Path("d").mkdir()
-            os.chdir("d")
-        Path("a.jpg").touch()
-        os.chdir(tmp_path)
-        assert [path.name for path in list_images(Path("d"))] == ["a.jpg"]
+        os.chdir(folder)
+        for _ in range(depth):
+            Path(name).mkdir()
+            os.chdir(name)
+        yield
     finally:
+        for path in Path().iterdir():
+            path.unlink()
+        for _ in range(depth):
+            os.chdir("..")
+            Path(name).rmdir()
         os.chdir(there)
+
+
+def test_folders_deeper_than_python_can_call_itself(tmp_path: Path) -> None:
+    with nested(tmp_path, "d", 1200):
+        Path("a.jpg").touch()
+        assert [path.name for path in list_images(tmp_path)] == ["a.jpg"]
 
 
 def test_a_subfolder_that_is_too_deep_to_name_is_told_and_the_rest_listed(tmp_path: Path) -> None:
-    there = os.getcwd()  # noqa: PTH109
     touch(tmp_path, "a.jpg")
-    try:
-        os.chdir(tmp_path)
-        for _ in range(25):  # 25 names of 200 characters: longer than any path may be
-            Path("d" * 200).mkdir()
-            os.chdir("d" * 200)
-    finally:
-        os.chdir(there)
     told: list[SourceError] = []
-    assert list_images(tmp_path, told.append) == [tmp_path / "a.jpg"]
+    with nested(tmp_path, "d" * 200, 25):  # longer together than any path may be
+        assert list_images(tmp_path, told.append) == [tmp_path / "a.jpg"]
     (error,) = told
     assert "name too long" in str(error)
 

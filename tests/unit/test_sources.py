@@ -1,9 +1,11 @@
 """Sources: what the text means, what comes out of real files, and one clear line for each bad one."""
 
 import logging
+import os
 import shutil
 import socket
 import struct
+import threading
 import zlib
 from pathlib import Path
 
@@ -261,3 +263,63 @@ def test_a_folder_without_good_pictures_is_a_source_error(tmp_path: Path) -> Non
     (tmp_path / "1.png").write_bytes(b"rubbish")
     with pytest.raises(SourceError, match="none of the 1 pictures"):
         frames(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names other than UTF-8 are Linux's alone")
+@pytest.mark.parametrize("name", ["caf\udce9.mp4", "new\nline.mp4", "12:30.mp4", "100%d.mp4", "a ! b.mp4"])
+def test_a_video_may_have_any_name(tmp_path: Path, name: str) -> None:
+    write_clip(tmp_path / "a.mp4", [grey(9)] * 3).rename(tmp_path / name)
+    assert len(frames(tmp_path / name)) == 3
+
+
+@pytest.mark.parametrize("text", ["./~x.mp4", "~x.mp4", "./~root.mp4"])
+def test_a_tilde_without_a_user_is_part_of_a_name(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "a.mp4", [grey(9)] * 3).rename(tmp_path / Path(text).name)
+    assert len(frames(text)) == 3
+
+
+def test_a_tilde_alone_is_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_clip(tmp_path / "a.mp4", [grey(9)] * 3)
+    assert len(frames("~/a.mp4")) == 3
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.mkv"])
+def test_a_video_comes_through_a_pipe_from_its_first_byte(tmp_path: Path, name: str) -> None:
+    content = write_clip(tmp_path / name, [grey(20 * i) for i in range(10)]).read_bytes()
+    os.mkfifo(tmp_path / "p")
+    writer = threading.Thread(target=(tmp_path / "p").write_bytes, args=(content,))
+    writer.start()
+    got = frames(tmp_path / "p")
+    writer.join(10)
+    assert [round(float(image.mean()) / 20) for image, _ in got] == list(range(10))
+
+
+def test_a_pipe_that_nobody_writes_to_is_an_error_in_time(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.ts")
+    with pytest.raises(SourceError, match=r"p\.ts: nothing came through this pipe within 0\.2 s"):
+        frames(tmp_path / "p.ts", SourceSettings(open_timeout_s=0.2))
+
+
+def test_a_pipe_that_closes_without_a_word_is_empty(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.ts")
+    writer = threading.Thread(target=(tmp_path / "p.ts").write_bytes, args=(b"",))
+    writer.start()
+    with pytest.raises(SourceError, match="the pipe is empty"):
+        frames(tmp_path / "p.ts", SourceSettings(open_timeout_s=10))
+    writer.join(10)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null"])
+def test_a_device_is_no_video(path: str) -> None:
+    with pytest.raises(SourceError, match=f"{path}: a device, not a regular file"):
+        frames(path)
+
+
+def test_a_socket_is_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("s.mp4")
+        with pytest.raises(SourceError, match="a socket, not a regular file"):
+            frames("s.mp4")
