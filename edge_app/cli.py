@@ -187,7 +187,7 @@ def _stopped(received: list[int]) -> int:
 
 @app.command("image")
 def image_command(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of pictures.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders with their subfolders.")],
     format: Annotated[Format, typer.Option("--format", help="jsonl: one JSON object a picture.")] = Format.table,
     output_dir: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write annotated copies here.  [default: none]")
@@ -197,7 +197,7 @@ def image_command(
     profile: ProfileOption = None,
     assignments: SetOption = None,
 ) -> int:
-    """Judge the faces in pictures, as a table or JSON Lines.
+    """Judge the faces in pictures, as a table or JSON Lines, and tell the totals.
 
     A picture that cannot be read is reported, the others are still done, and the exit code is 4.
     """
@@ -205,17 +205,17 @@ def image_command(
     _quiet_opencv()
     _require_opencv()
     from edge_app import report
-    from edge_app.image import judge
+    from edge_app.image import Totals, judge
 
-    failed = 0
+    totals = Totals()
 
     def on_error(error: SourceError) -> None:
-        nonlocal failed
-        failed += 1
+        totals.failed += 1
         print_error(str(error))
 
     rows: list[tuple[str, ...]] = []
     for picture in judge(paths, settings, output_dir=output_dir, on_error=on_error):
+        totals.add(picture)
         if format is Format.jsonl:
             report.to_json(picture.to_dict())
             continue
@@ -226,7 +226,12 @@ def image_command(
         ] or [(name, size, "no face", "", "", "")]
     if rows:
         report.table(("picture", "size", "box x0 y0 x1 y1", "score", "label", "mask probability"), rows)
-    return SourceError.exit_code if failed else 0
+    told = totals.text(settings.detector.min_face_px)
+    if format is Format.jsonl:
+        print(told, file=sys.stderr)
+    else:
+        report.line(told)
+    return SourceError.exit_code if totals.failed else 0
 
 
 @app.command("bench")

@@ -164,7 +164,8 @@ class FaceDetector:
         Returns:
             xyxy float32 (n, 4) pixels inside the image, confidence float32 (n,), class_id int (n,) all -1 until
             classified, data["landmarks"] float32 (n, 5, 2) pixels: right eye, left eye, nose tip, right and left
-            mouth corner. Without faces the columns are the same, with n = 0.
+            mouth corner. Without faces the columns are the same, with n = 0. metadata["too_small"] counts the faces
+            dropped for `min_face_px`.
 
         Raises:
             ModelError: a network that the engine cannot run on this frame.
@@ -191,6 +192,7 @@ class FaceDetector:
             confidence=rows[order, 14],
             class_id=np.full(len(order), -1),
             data={"landmarks": landmarks[order].astype(np.float32)},
+            metadata={"too_small": int((~big).sum())},
         )
 
 

@@ -3,8 +3,11 @@
 A bad picture is reported and the others are still done. Annotated copies never overwrite an input or each other.
 """
 
+import os
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,10 @@ import numpy.typing as npt
 from edge_app import files
 from edge_app.classifier import MaskClassifier
 from edge_app.detector import open_detector
-from edge_app.errors import SinkError, SourceError
+from edge_app.errors import SinkError, SourceError, first_line
 from edge_app.overlay import annotate_image
 from edge_app.quality import QualityGate
+from edge_app.redact import redact
 from edge_app.settings import OutputSettings, Settings
 from edge_app.sources import list_images, load_image
 from edge_app.verdicts import face_label
@@ -48,9 +52,34 @@ class Picture:
     path: Path
     size: tuple[int, int]
     faces: list[Face]
+    too_small: int  # faces left out because they are narrower than detector.min_face_px
 
     def to_dict(self) -> dict[str, Any]:
-        return {"path": str(self.path), "size": list(self.size), "faces": [face.to_dict() for face in self.faces]}
+        faces = [face.to_dict() for face in self.faces]
+        return {"path": str(self.path), "size": list(self.size), "faces": faces, "faces_too_small": self.too_small}
+
+
+@dataclass
+class Totals:
+    """What was found in all pictures together."""
+
+    pictures: int = 0
+    failed: int = 0
+    too_small: int = 0
+    faces: Counter[str] = field(default_factory=Counter)
+
+    def add(self, picture: Picture) -> None:
+        self.pictures += 1
+        self.too_small += picture.too_small
+        self.faces.update(face.label for face in picture.faces)
+
+    def text(self, min_face_px: int) -> str:
+        """`pictures: 3, faces: 2 (1 mask, 1 no_mask, 0 unsure)`, and what is missing in it."""
+        labels = ", ".join(f"{self.faces[label]} {label}" for label in ("mask", "no_mask", "unsure"))
+        words = f"pictures: {self.pictures}, faces: {self.faces.total()} ({labels})"
+        if self.too_small:
+            words += f"; left out as narrower than detector.min_face_px = {min_face_px}: {self.too_small}"
+        return words + (f"; could not be judged: {self.failed}" if self.failed else "")
 
 
 def judge(
@@ -63,7 +92,7 @@ def judge(
     """Find and judge the faces of every picture, in order.
 
     Args:
-        paths: pictures, or folders of pictures.
+        paths: pictures, or folders of pictures, which are searched with their subfolders.
         settings: the detector, classifier, quality, verdict and output sections are used.
         output_dir: folder for annotated copies; made where it is missing.
         on_error: told of every picture or folder that cannot be read.
@@ -78,12 +107,9 @@ def judge(
     high, low = classifier.bounds(settings.verdict)
     inputs = list(_expand(paths, on_error))
     names = _Names(output_dir, inputs, settings.output) if output_dir else None
-    for path in inputs:
-        try:
-            image = load_image(path)
-        except SourceError as error:
-            on_error(error)
-            continue
+
+    def one(path: Path) -> Picture:
+        image = load_image(path)
         detections = detector.detect(image)
         crops = classifier.classify(image, detections)
         gate.rate(crops, detections, (image.shape[1], image.shape[0]))
@@ -102,16 +128,30 @@ def judge(
         ]
         if names:
             names.write(path, annotate_image(image, detections, [face.label for face in faces]))
-        yield Picture(path, (image.shape[1], image.shape[0]), faces)
+        return Picture(path, (image.shape[1], image.shape[0]), faces, detections.metadata["too_small"])
+
+    for path in inputs:
+        try:
+            picture = one(path)
+        except SourceError as error:
+            on_error(error)
+        except (MemoryError, cv2.error) as error:
+            on_error(SourceError(f"{path}: too large to be judged here ({first_line(error)})"))
+        else:
+            yield picture
 
 
 def _expand(paths: Iterable[Path], on_error: Callable[[SourceError], None]) -> Iterator[Path]:
     for path in paths:
-        if not path.is_dir():
+        if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)) and not os.path.lexists(path):
+            url = redact(re.sub(":/+", "://", str(path), count=1))  # a `Path` has lost one slash
+            on_error(SourceError(f"{url}: an address, not a picture; download it, or watch it with: edge-app run"))
+            continue
+        if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir fails for names that are too long
             yield path
             continue
         try:
-            yield from list_images(path)
+            yield from list_images(path, on_error)
         except SourceError as error:
             on_error(error)
 

@@ -158,11 +158,71 @@ class TestImage:
         bad = [tmp_path / name for name in ("text.png", "empty.jpg", "missing.jpg", "nothing")]
         result = edge_app("image", *bad, pictures / "portrait.png", "--format", "jsonl")
         assert result.returncode == 4
-        errors = result.stderr.splitlines()
+        *errors, totals = result.stderr.splitlines()
+        assert totals == "pictures: 1, faces: 1 (0 mask, 1 no_mask, 0 unsure); could not be judged: 4"
         assert all(line.startswith("error: ") for line in errors)
         assert all(any(str(path) in line for line in errors) for path in bad)
         assert len(errors) == len(bad)
         assert len(result.stdout.splitlines()) == 1
+
+    def test_subfolders_are_judged_and_the_totals_told(self, edge_app: Run, pictures: Path) -> None:
+        below = pictures / "day 2" / "roll 1"
+        below.mkdir(parents=True)
+        (pictures / "portrait.png").rename(below / "portrait.png")
+        (below / "._portrait.png").write_bytes(b"\0\5\x16\7")
+        result = edge_app("image", pictures)
+        assert (result.returncode, result.stderr) == (0, "")
+        assert "roll 1/portrait.png" in result.stdout
+        assert result.stdout.splitlines()[-1] == "pictures: 4, faces: 3 (0 mask, 3 no_mask, 0 unsure)"
+
+    def test_faces_that_are_too_small_are_counted(self, edge_app: Run, pictures: Path) -> None:
+        result = edge_app("image", pictures / "portrait.png", "--set", "detector.min_face_px=300", "--format", "jsonl")
+        picture = json.loads(result.stdout)
+        assert (picture["faces"], picture["faces_too_small"]) == ([], 1)
+        assert "narrower than detector.min_face_px = 300: 1" in result.stderr
+
+    @pytest.mark.parametrize("url", ["https://user:secret@host/a.jpg", "rtsp://user:secret@host/1"])
+    def test_an_address_is_no_picture(self, edge_app: Run, url: str) -> None:
+        error = edge_app("image", url).stderr
+        assert error.startswith(f"error: {url.replace('user:secret', '***')}: an address, not a picture")
+
+    def test_no_bad_picture_ends_the_batch(self, edge_app: Run, pictures: Path, tmp_path: Path) -> None:
+        (tmp_path / "long.jpg").symlink_to("x" * 300)
+        (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+        cv2.imwrite(str(tmp_path / "wide.png"), np.zeros((1, 70_000), np.uint8))
+        (tmp_path / "script.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+        bad = [tmp_path / f"{name}" for name in ("long.jpg", "loop.jpg", "wide.png", "script.jpg", "x" * 300)]
+        result = edge_app("image", *bad, "/dev/zero", pictures, "--format", "jsonl")
+        assert result.returncode == 4
+        assert len(result.stdout.splitlines()) == 4
+        *errors, totals = result.stderr.splitlines()
+        assert all(line.startswith("error: ") for line in errors)
+        assert len(errors) == 6
+        assert totals.endswith("could not be judged: 6")
+
+    def test_a_picture_that_fills_the_memory_is_passed_over(self, pictures: Path, tmp_path: Path) -> None:
+        cv2.imwrite(str(tmp_path / "large.png"), np.zeros((6000, 6000, 3), np.uint8))
+        code = (
+            "import resource, sys; from pathlib import Path\n"
+            "from edge_app.image import judge; from edge_app.settings import Settings\n"
+            "small, large = map(Path, sys.argv[1:])\n"
+            "found = judge([small, large, small], Settings(), on_error=print)\n"
+            "print(len(next(found).faces))\n"
+            "pages = int(Path('/proc/self/statm').read_text().split()[0])\n"
+            "resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (100 << 20),) * 2)\n"
+            "print(len(next(found).faces))"
+        )
+        result = subprocess.run(
+            [sys.executable, "-c", code, str(pictures / "portrait.png"), str(tmp_path / "large.png")],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert result.returncode == 0, result.stderr
+        first, error, last = result.stdout.splitlines()
+        assert (first, last) == ("1", "1")
+        assert "large.png: too" in error
 
     def test_copies_overwrite_neither_inputs_nor_each_other(
         self, edge_app: Run, pictures: Path, tmp_path: Path, astronaut: Image
