@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
+from edge_app.errors import SourceError
 from edge_app.faces import CROP_MARGIN
 from edge_app.models import models_dir
+from edge_app.pictures import load_image
 from export import coco_file
 from export.engines import Array, iou, landmarks, open_engine, xyxy
 
@@ -49,8 +51,10 @@ class Face:
 
 def read_image(path: Path) -> Image | None:
     """uint8 (H, W, 3) BGR, or None where there is no picture."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    return None if image is None else np.asarray(image, np.uint8)
+    try:
+        return load_image(path)
+    except SourceError:
+        return None
 
 
 class Finder:

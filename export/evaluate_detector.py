@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_app.detector import Engine
-from edge_app.errors import UsageError
+from edge_app.errors import SourceError, UsageError
+from edge_app.pictures import load_image
 from export.engines import LOWEST_SCORE, Array, iou, xyxy
 
 FALSE_RATE = 0.05  # false positives an image at which detectors are set to run
@@ -112,10 +113,10 @@ def read(coco: Path, images: Path) -> list[Picture]:
 
 def load(picture: Picture) -> npt.NDArray[np.uint8]:
     """uint8 (H, W, 3) BGR."""
-    image = cv2.imread(str(picture.file))
-    if image is None:
-        raise UsageError(f"{picture.file}: missing or not a picture")
-    return np.asarray(image, np.uint8)
+    try:
+        return load_image(picture.file)
+    except SourceError:
+        raise UsageError(f"{picture.file}: missing or not a picture") from None
 
 
 def at_long_side(image: npt.NDArray[np.uint8], long_side: int) -> tuple[npt.NDArray[np.uint8], float]:
