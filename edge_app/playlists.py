@@ -11,7 +11,7 @@ import urllib.request
 from typing import Any
 
 from edge_app.errors import SourceError, first_line
-from edge_app.redact import redact
+from edge_app.redact import redact, shown_source
 
 _MAX_BYTES = 1 << 20  # a playlist of a day of segments has a few hundred kB
 _MAX_LISTS = 20  # a stream comes in a handful of qualities
@@ -40,7 +40,7 @@ def check_playlist(url: str, timeout_s: float) -> None:
             for address in (urllib.parse.urljoin(_bare(current), name) for name in named):
                 if _origin(address) != _origin(url):
                     raise SourceError(
-                        f"{redact(url)}: its playlist names another server, {redact(address)[:200]}; "
+                        f"{shown_source(url)}: its playlist names another server, {redact(address)[:200]}; "
                         "only what comes from the server asked for is played"
                     )
                 if "m3u8" in address and address not in seen and len(seen) < _MAX_LISTS:
@@ -63,11 +63,11 @@ def _fetch(url: str, timeout_s: float) -> str:
         error.close()
         where = error.headers.get("Location")
         moved = f", to {redact(urllib.parse.urljoin(_bare(url), where))}: give that address" if where else ""
-        raise SourceError(f"{redact(url)}: cannot be opened: {error.code} {error.reason}{moved}") from None
+        raise SourceError(f"{shown_source(url)}: cannot be opened: {error.code} {error.reason}{moved}") from None
     except Exception as error:  # urllib and http.client raise many types for what a server can do wrong
-        raise SourceError(f"{redact(url)}: cannot be opened: {first_line(error)}") from None
+        raise SourceError(f"{shown_source(url)}: cannot be opened: {first_line(error)}") from None
     if len(content) > _MAX_BYTES:
-        raise SourceError(f"{redact(url)}: a playlist of more than {_MAX_BYTES >> 20} MiB is not read")
+        raise SourceError(f"{shown_source(url)}: a playlist of more than {_MAX_BYTES >> 20} MiB is not read")
     return content.decode("utf-8", "replace").lstrip("\ufeff")
 
 

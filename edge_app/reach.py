@@ -77,7 +77,7 @@ def why_unreadable(uri: str, timeout_s: float, options: Options) -> str | None:
         return f"no video within {timeout_s:g} s"
     except (av.error.FFmpegError, OSError) as error:
         if moved := _redirect(uri, timeout_s):
-            return f"the server redirects to another address, which is not followed: give {redact(moved)}"
+            return f"the server redirects to another address, which is not followed: give {shown_source(moved)}"
         if isinstance(error, av.error.ArgumentError) and "format_whitelist" in options:
             if uri.startswith("rtsp"):
                 return "the server offers no stream of its own; a redirect to another address is not followed"
