@@ -30,7 +30,7 @@ _KEYFRAME_S = 2  # of the film
 # Written in fragments, each playable by itself, so a killed program leaves a video up to the last keyframe. Of a slow
 # source the film's own time would make them long: there the clock on the wall asks for keyframes.
 _MOVFLAGS = "frag_keyframe+empty_moov+default_base_moof"
-_FRAGMENT_S = 1.0  # of the clock on the wall
+_FRAGMENT_S = 0.9  # of the clock on the wall: a kill, and all that holds a frame up, should take less than 2 s
 _SLOW_FPS = 5.0  # below it every frame that an encoder holds back is a long time that a kill would take
 # A short look ahead holds few frames back, and at this quality makes smaller files than a long one.
 _ENCODERS: dict[str, dict[str, str]] = {

@@ -212,17 +212,33 @@ class TestFullDisk:
 
     def test_a_video_goes_on_in_a_second_file_when_there_is_room(self, tmp_path: Path, small_disk: Path) -> None:
         """From a camera, because a film would be over before the video is tried again."""
-        ballast, second = fill(small_disk), small_disk / "v-2.mp4"
+        first, second = small_disk / "v.mp4", small_disk / "v-2.mp4"
         with (
             camera("640x360") as server,
-            Running(tmp_path, "run", server.url(), "--output", small_disk / "v.mp4", *QUICK) as command,
+            Running(tmp_path, "run", server.url(), "--output", first, *QUICK) as command,
         ):
+            command.wait_until(lambda: has(first, b"mdat"), "there is a first file")
+            ballast = fill(small_disk)
             command.wait_until(lambda: "video cannot be written" in command.err, "the full disk is told")
             ballast.unlink()
             command.wait_until(lambda: has(second, b"mdat"), "there is a second file")
             assert command.finish(signal.SIGTERM) == 0, command.err
         assert "video: works again" in command.err
-        assert playable_frames(second) >= 25
+        assert playable_frames(first) >= 20
+        assert playable_frames(second) >= 20
+
+    def test_a_video_that_never_had_room_leaves_no_file(self, tmp_path: Path, small_disk: Path) -> None:
+        ballast, video = fill(small_disk), small_disk / "v.mp4"
+        with (
+            camera("640x360") as server,
+            Running(tmp_path, "run", server.url(), "--output", video, *QUICK) as command,
+        ):
+            command.wait_until(lambda: "video cannot be written" in command.err, "the full disk is told")
+            assert list(small_disk.iterdir()) == [ballast]
+            ballast.unlink()
+            command.wait_until(lambda: has(video, b"mdat"), "there is a file after all")
+            assert command.finish(signal.SIGTERM) == 0, command.err
+        assert list(small_disk.iterdir()) == [video]
 
 
 @pytest.mark.parametrize("reads_again", [False, True])
