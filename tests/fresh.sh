@@ -9,7 +9,10 @@
 set -euo pipefail
 checkout=$(cd "$(dirname "$0")/.." && pwd)
 suite=${SUITE:-bookworm}
-steps=("${@:-wheel demo test}")
+[[ $# != 0 ]] || set -- wheel demo test
+for step; do
+    case $step in wheel | demo | test) ;; *) echo "error: no step $step: expected wheel, demo or test" >&2; exit 2 ;; esac
+done
 
 unusable() { echo "error: tests/fresh.sh cannot make a bare Debian here: $1" >&2; exit 2; }
 [[ $(id -u) == 0 ]] || unusable "it has to run as root"
@@ -71,7 +74,7 @@ inside() {
 # --- the commands ---------------------------------------------------------------------------------------------------
 
 lacks="OpenCV needs .*, which this system lacks: sudo apt-get install "
-for step in ${steps[*]}; do
+for step; do
     say "$step"
     case $step in
     wheel)
@@ -96,7 +99,6 @@ for step in ${steps[*]}; do
         inside "test -s demo-out/annotated.mp4 && test -s demo-out/events.jsonl && test -s demo-out/summary.json"
         ;;
     test) inside "CI=1 PYTEST_ADDOPTS=\"${TESTS:-}\" make test" ;;
-    *) fail "no step $step: wheel, demo, test" ;;
     esac
 done
-say "passed: ${steps[*]}, on a bare $suite"
+say "passed: $*, on a bare $suite"

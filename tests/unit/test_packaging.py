@@ -1,6 +1,7 @@
 """What gets installed: everything the runtime needs, nothing it does not."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -59,3 +60,9 @@ def test_constraints_pin_every_dependency_exactly(project: dict[str, Any]) -> No
     pinned = _names(lines)
     extras = project["project"]["optional-dependencies"].values()
     assert _names([*project["project"]["dependencies"], *(text for extra in extras for text in extra)]) <= pinned
+
+
+def test_the_check_on_a_bare_debian_knows_its_steps() -> None:
+    result = subprocess.run([ROOT / "tests" / "fresh.sh", "lunch"], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "error: no step lunch: expected wheel, demo or test\n"
