@@ -26,6 +26,7 @@ from edge_app.errors import SinkError, SourceError, UsageError
 from edge_app.frames import Frame
 from edge_app.metrics import Metrics
 from edge_app.pipeline import Judge, Models
+from edge_app.plots import pyplot
 from edge_app.settings import DetectorSettings, Settings, SourceSettings
 from edge_app.sources import SourceSpec, open_source, parse_source
 from edge_app.threads import ahead
@@ -113,11 +114,11 @@ class BenchReport:
             UsageError: matplotlib is absent. SinkError: the file cannot be written.
         """
         try:
-            from matplotlib.figure import Figure
+            plt = pyplot()
         except ImportError:
             raise UsageError("--chart needs matplotlib: pip install matplotlib") from None
         passes = self.passes()
-        figure = Figure(figsize=(7, 0.6 * len(passes) + 1.2), layout="constrained")
+        figure = plt.Figure(figsize=(7, 0.6 * len(passes) + 1.2), layout="constrained")
         axis = figure.subplots()
         axis.bar_label(axis.barh(list(passes), list(passes.values())), fmt="%.1f", padding=3)
         axis.invert_yaxis()

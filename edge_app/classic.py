@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from edge_app.detector import open_detector
 from edge_app.errors import UsageError
 from edge_app.faces import crop_face, to_network_input
+from edge_app.ort import onnxruntime
 from edge_app.settings import DetectorSettings
 
 SIDE = 224

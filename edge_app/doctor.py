@@ -151,7 +151,7 @@ def opencv_build(information: str) -> Iterator[Row]:
 
 def _onnxruntime(settings: Settings) -> Iterator[Row]:
     try:
-        import onnxruntime
+        from edge_app.ort import onnxruntime
     except ImportError as error:
         yield Row(
             "onnxruntime", "error", f"cannot be imported ({error})", "pip install onnxruntime", ModelError.exit_code

@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import torch
 import torch.nn.functional as F
 from scipy.special import softmax
@@ -19,6 +18,7 @@ from torchvision.models.resnet import BasicBlock, conv1x1
 from edge_app.errors import UsageError, first_line
 from edge_app.faces import CROP_SIZE, to_network_input
 from edge_app.models import open_session
+from edge_app.ort import onnxruntime as ort
 from export.classifier_augment import vary
 from export.classifier_data import INCORRECT, MASK, NO_MASK, Faces, load_faces
 from export.classifier_more import JoinedFaces, added_faces

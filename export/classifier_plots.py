@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 from sklearn import metrics
 
+from edge_app.plots import pyplot
 from export.evaluate_classifier import Crops, Float
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+plt = pyplot()
 
 WORST = 40  # faces on a sheet
 PRIVATE = "This sheet shows people: for your own eyes, not to be published or committed."

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from edge_app.detector import Engine
 from edge_app.errors import SourceError, UsageError
 from edge_app.pictures import load_image
+from edge_app.plots import pyplot
 from export.engines import LOWEST_SCORE, Array, iou, xyxy
 
 FALSE_RATE = 0.05  # false positives an image at which detectors are set to run
@@ -203,11 +204,7 @@ def close_up(engine: Engine, pictures: list[Picture], long_side: int, threshold:
 
 def plot(results: dict[str, Result], png: Path) -> None:
     """Recall of masked and bare faces over false positives an image, one line a detector and label."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     figure, axis = plt.subplots(figsize=(6.4, 4.2))
     colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
     rates = np.geomspace(0.01, 1, 40)

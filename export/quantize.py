@@ -5,20 +5,21 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edge_app.faces import CROP_SIZE, crop_face, to_network_input
+from edge_app.ort import part
 from export.classifier_augment import degrade
 from export.classifier_data import INCORRECT, MASK, NO_MASK, Faces
 
 CALIBRATION_CROPS = 512
+_onnx: Any = part("quantization")
 
 
-class _Crops(CalibrationDataReader):  # type: ignore[misc]
+class _Crops(_onnx.CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, crops: npt.NDArray[np.uint8], batch: int = 32) -> None:
         self._batches: Iterator[npt.NDArray[np.uint8]] = iter(
             [crops[i : i + batch] for i in range(0, len(crops), batch)]
@@ -64,15 +65,15 @@ def quantize(source: Path, target: Path, crops: npt.NDArray[np.uint8]) -> None:
     """
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         ready = Path(folder) / "ready.onnx"
-        quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
-        quantize_static(
+        _onnx.shape_inference.quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
+        _onnx.quantize_static(
             str(ready),
             str(target),
             _Crops(crops),
-            quant_format=QuantFormat.QDQ,
+            quant_format=_onnx.QuantFormat.QDQ,
             per_channel=True,
             # Unsigned activations with signed weights: the pair that the int8 dot product of x86 takes as it is.
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
+            activation_type=_onnx.QuantType.QUInt8,
+            weight_type=_onnx.QuantType.QInt8,
+            calibrate_method=_onnx.CalibrationMethod.MinMax,
         )

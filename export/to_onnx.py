@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 from torch import nn
 
+from edge_app.ort import onnxruntime as ort
 from export.detector_net import OUTPUTS, YuNetContract, kernels_of, like
 from export.manifest import OPSET
 from export.training import load_checkpoint

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from edge_app.errors import UsageError, first_line
+from edge_app.plots import pyplot
 
 
 def seed_everything(seed: int) -> None:
@@ -135,11 +136,7 @@ class Curve:
 
     def plot(self, png: Path, x: str = "minutes") -> None:
         """One panel a column, all over `x`."""
-        import matplotlib
-
-        matplotlib.use("Agg")
-        import matplotlib.pyplot as plt
-
+        plt = pyplot()
         rows = self.rows()
         names = [name for name in rows[0] if name != x] if rows else []
         if not names:

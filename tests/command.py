@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """This process's environment without settings of edge_app and without a display."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("EDGE_APP_") and k != "DISPLAY"}
+    """This process's environment without settings of edge_app, what it set itself, and a display."""
+    ours = ("EDGE_APP_", "ORT_")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(ours) and k != "DISPLAY"}
     return {**clean, "PYTHONPATH": str(ROOT), **extra}
 
 

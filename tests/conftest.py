@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import settings
 
+import edge_app.ort  # noqa: F401  before a test module loads ONNX Runtime with another library
 from edge_app import demo, redact
 
 # A busy machine is no fault: no test here is about speed.

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime as ort
 import pytest
 import torch
 
@@ -16,6 +15,7 @@ from edge_app.detector import open_detector
 from edge_app.errors import ModelError, UsageError
 from edge_app.faces import CROP_SIZE, crop_face, to_network_input
 from edge_app.models import Model
+from edge_app.ort import onnxruntime as ort
 from edge_app.settings import ClassifierSettings, DetectorSettings
 from export import classifier_variants as variants
 from export import evaluate_classifier as measure
