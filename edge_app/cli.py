@@ -2,15 +2,17 @@
 
 Exit codes: 0 done, 1 a fault in edge_app itself, 2 usage, configuration or a missing system library, 3 model,
 4 source, 5 output, 6 watchdog, 130 interrupted (Ctrl-C). SIGTERM ends a run as cleanly as Ctrl-C but with 0,
-because a stop asked for by a service manager is no failure. A second signal ends the program at once.
+because a stop asked for by a service manager is no failure; so does SIGHUP, where there is a terminal. A second signal
+that comes more than a second later ends the program at once, with 128 + its number.
 """
 
 import json
 import os
 import signal
-import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+from threading import Event
 from typing import Annotated, Any
 
 import typer
@@ -26,9 +28,10 @@ from edge_app.cli_options import (
 )
 from edge_app.config import Given, Resolved, resolve
 from edge_app.errors import INTERRUPTED, EdgeAppError, SinkError, SourceError, StoppedEarly, UsageError
-from edge_app.process import guarded, print_error, stop_on_signal
+from edge_app.process import guarded, interruptible, print_error, stop_on_signal
 from edge_app.redact import shown_source
 from edge_app.settings import Settings
+from edge_app.streams import OutputClosed, OutputMissing, never_wait, silence_stdout
 
 app = typer.Typer(
     add_completion=False,
@@ -115,38 +118,45 @@ def run_command(
 
     A folder stands for its videos, or for its pictures, of which each is judged by itself. Without SOURCE, all cameras
     of the setting `sources` where it is set; what is given here is watched instead.
-    Ctrl-C or SIGTERM finishes the open files and prints the summary; a second one stops at once.
+    Ctrl-C, SIGTERM or a closed terminal finishes the open files and prints the summary; a second one stops at once.
     """
-    _quiet_opencv()
-    _require_opencv()
-    flags: dict[str, tuple[str, Any]] = {
-        "SOURCE": _sources(source or []),
-        "--show/--headless": ("output.show", show),
-        "--output": ("output.video", output),
-        "--events": ("output.events", events),
-        "--summary": ("output.summary", summary),
-        "--overwrite": ("output.overwrite", overwrite),
-        "--max-frames": ("max_frames", max_frames),
-        "--camera": ("source.camera", camera),
-    }
-    settings = _settings(config, profile, assignments, **flags).settings
-    from edge_app import clashes, pipeline, report
+    with stop_on_signal() as (stop, received):  # loading takes seconds, in which a stop may come
+        never_wait()
+        _quiet_opencv()
+        _require_opencv()
+        flags: dict[str, tuple[str, Any]] = {
+            "SOURCE": _sources(source or []),
+            "--show/--headless": ("output.show", show),
+            "--output": ("output.video", output),
+            "--events": ("output.events", events),
+            "--summary": ("output.summary", summary),
+            "--overwrite": ("output.overwrite", overwrite),
+            "--max-frames": ("max_frames", max_frames),
+            "--camera": ("source.camera", camera),
+        }
+        settings = _settings(config, profile, assignments, **flags).settings
+        from edge_app.clashes import check_outputs
 
-    clashes.check_outputs(settings, config)
-
-    if settings.sources:
+        check_outputs(settings, config)
+        if not settings.sources:
+            return _run_one(settings, stop, received)
         if camera is not None:
             raise UsageError("--camera names one camera, and `sources` has several: name them there, or give a SOURCE")
-        return _run_cameras(settings, len(settings.sources))
-    with stop_on_signal() as (stop, received), report.progress(shown_source(settings.source.uri)) as view:
+        return _run_cameras(settings, stop, received)
+
+
+def _run_one(settings: Settings, stop: Event, received: list[int]) -> int:
+    from edge_app import pipeline, report
+
+    with report.progress(shown_source(settings.source.uri)) as view:
         try:
             result = pipeline.run(settings, on_progress=view, stop=stop)
         except StoppedEarly:
             return _stopped(received)
-    report.summary(result.to_dict())
+    code = _tell(result.to_dict(), received)
     if result.failed:
         raise SinkError(f"{result.failed[0]}: this output is not complete; the others are")
-    return _stopped(received)
+    return code
 
 
 def _sources(given: list[str]) -> tuple[str, Any]:
@@ -163,22 +173,41 @@ def _sources(given: list[str]) -> tuple[str, Any]:
     return "sources", cameras_of(sources)
 
 
-def _run_cameras(settings: Settings, count: int) -> int:
+def _run_cameras(settings: Settings, stop: Event, received: list[int]) -> int:
     from edge_app import cameras, report
 
-    with stop_on_signal() as (stop, received), report.progress(f"{count} cameras") as view:
+    with report.progress(f"{len(settings.sources or ())} cameras") as view:
         try:
             result = cameras.run(
                 settings, on_progress=view, on_failure=lambda name, error: print_error(f"{name}: {error}"), stop=stop
             )
         except StoppedEarly:
             return _stopped(received)
-    report.summary(result.to_dict())
+    code = _tell(result.to_dict(), received)
     if result.incomplete:
         raise SinkError(f"{result.incomplete[0]}: this output is not complete; the others are")
     if result.errors:
         return result.errors[0].exit_code
-    return _stopped(received)
+    return code
+
+
+def _tell(facts: Mapping[str, Any], received: list[int]) -> int:
+    """Print the summary, and give the exit code. By now everything is recorded, so a summary that nobody wants, or
+    can read any more, is no error; one that cannot be written is."""
+    from edge_app import report
+
+    code = _stopped(received)
+    if signal.SIGHUP in received:  # the terminal has gone
+        return code
+    try:
+        report.summary(facts)
+    except (OutputClosed, OutputMissing):
+        silence_stdout()
+    except SinkError as error:
+        silence_stdout()
+        print_error(str(error))
+        return code or error.exit_code
+    return code
 
 
 def _stopped(received: list[int]) -> int:
@@ -207,6 +236,7 @@ def image_command(
     from edge_app import report
     from edge_app.image import Totals, judge
 
+    interruptible()
     totals = Totals()
 
     def on_error(error: SourceError) -> None:
@@ -217,7 +247,12 @@ def image_command(
     for picture in judge(paths, settings, output_dir=output_dir, on_error=on_error):
         totals.add(picture)
         if format is Format.jsonl:
-            report.to_json(picture.to_dict())
+            try:
+                report.to_json(picture.to_dict())
+            except OutputClosed:
+                if output_dir is None:
+                    raise
+                silence_stdout()  # the copies are wanted all the same
             continue
         name, size = str(picture.path), "x".join(map(str, picture.size))
         rows += [
@@ -271,6 +306,7 @@ def bench_command(
     from edge_app import clashes, report
     from edge_app.bench import run_bench
 
+    interruptible()
     if chart:
         clashes.check({f"--chart {chart}": chart}, settings, config)
     result = run_bench(settings, frames, classic)
@@ -352,7 +388,3 @@ def _require_opencv() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run a command line and give its exit code."""
     return guarded(lambda: app(args=argv, prog_name="edge-app", standalone_mode=False))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -15,14 +15,14 @@ _ROW = {label: row for row, label in enumerate(_COLOURS)}
 
 
 def annotate(result: FrameResult) -> npt.NDArray[np.uint8]:
-    """The frame with a box and a text such as `#3 mask 97%` for each face.
+    """The frame with a box and a text such as `#3 mask 97%`, or `#3 checking`, for each face.
 
     Returns:
         uint8 (H, W, 3) BGR; the frame itself is left as it is.
     """
     detections = result.detections
     texts = [
-        (f"#{tracker_id} " if tracker_id >= 0 else "") + f"{_words(v.label)} {v.confidence:.0%}"
+        (f"#{tracker_id} " if tracker_id >= 0 else "") + _text(v.label, v.confidence, unsure="checking")
         for tracker_id, v in zip(tracker_ids(detections), result.verdicts, strict=True)
     ]
     return _draw(result.frame.image, detections, [v.label for v in result.verdicts], texts)
@@ -33,15 +33,19 @@ def annotate_image(
 ) -> npt.NDArray[np.uint8]:
     """One picture, uint8 (H, W, 3) BGR, with a box for each row; `labels` holds mask, no_mask or unsure for each."""
     masks = detections.data.get("mask_probability", np.full(len(detections), np.nan))
-    texts = []
-    for label, mask in zip(labels, masks, strict=True):
-        sure = mask if label == "mask" else 1 - mask if label == "no_mask" else max(mask, 1 - mask)
-        texts.append(_words(label) if np.isnan(sure) else f"{_words(label)} {sure:.0%}")
+    texts = [
+        _text(label, mask if label == "mask" else 1 - mask, unsure="unsure")
+        for label, mask in zip(labels, masks, strict=True)
+    ]
     return _draw(image, detections, list(labels), texts)
 
 
-def _words(label: str) -> str:
-    return label.replace("_", " ")
+def _text(label: str, confidence: float, unsure: str) -> str:
+    """A label and how sure it is, which nothing is that is `unsure`."""
+    if label == "unsure":
+        return unsure
+    words = label.replace("_", " ")
+    return words if np.isnan(confidence) else f"{words} {confidence:.0%}"
 
 
 def _draw(

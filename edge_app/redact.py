@@ -5,7 +5,6 @@ found in whatever a library says about them. What looks like credentials is mask
 """
 
 import base64
-import logging
 import re
 import threading
 import urllib.parse
@@ -13,7 +12,7 @@ from collections.abc import Collection, Iterator
 
 from edge_app.source_text import MASK, STREAM_SCHEMES, problem, secrets, shown_source
 
-__all__ = ["RedactingFormatter", "looks_secret", "redact", "register", "register_source", "shown_source"]
+__all__ = ["looks_secret", "redact", "register", "register_source", "shown_source"]
 
 _SHORTEST = 4  # a shorter secret is found in everything
 _ANYWHERE = 8  # one of this length is a secret inside of a word too
@@ -96,13 +95,6 @@ def _mask_patterns(text: str) -> str:
     text = _OTHER_URL.sub(lambda match: f"{match['scheme']}://{MASK}" if not _known(match) else match[0], text)
     text = _BARE.sub(MASK, text)
     return _HEADER.sub(rf"\g<name>{MASK}", _NAMED.sub(rf"\g<name>{MASK}", text))
-
-
-class RedactingFormatter(logging.Formatter):
-    """Log lines and the tracebacks below them, ours and those of libraries."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
 
 
 def _known(match: re.Match[str]) -> bool:

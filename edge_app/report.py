@@ -9,58 +9,91 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from edge_app.errors import SinkError
+from edge_app.streams import wait_for_room
+from edge_app.text import printable
 
-_WIDE = 200  # characters; width of tables that go into a file or pipe
+_WIDE = 200  # characters; width of tables that go into a file or pipe, where COLUMNS does not say otherwise
+_WIDEST = 100_000  # characters; no cell is as wide
+_PATIENCE_S = 5.0  # for whoever reads standard output, once a run is over
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "mask": "green", "no_mask": "bold red"}
 
 
-class OutputClosed(Exception):
-    """Whoever read our standard output has gone, as with `| head`; not an error."""
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> NoReturn:
-        raise OutputClosed
-
-
-def _console(stderr: bool = False) -> _Console:
+def _console(stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else _WIDE
-    return _Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
+    columns = os.environ.get("COLUMNS", "")
+    wide = None if stream.isatty() or (columns.isdecimal() and int(columns)) else _WIDE  # None: Rich finds out
+    return Console(stderr=stderr, width=wide, markup=False, highlight=False, emoji=False)
 
 
 def line(text: str = "") -> None:
     """One whole line on standard output, at once."""
-    try:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise OutputClosed from None
-    except OSError as error:
-        raise SinkError(f"standard output cannot be written ({error.strerror})") from None
+    sys.stdout.write(f"{printable(text)}\n")
+    sys.stdout.flush()
 
 
 def to_json(value: Any, indent: int | None = None) -> None:
-    line(json.dumps(value, indent=indent))
+    sys.stdout.write(f"{json.dumps(value, indent=indent)}\n")
+    sys.stdout.flush()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """A table on standard output; cells that hold a label or a status are coloured."""
-    grid = Table(*columns, title=title, title_justify="left", header_style="bold")
-    for row in rows:
-        grid.add_row(*(Text(cell, style=_STYLES.get(cell, ""), overflow="fold") for cell in row))
-    try:
-        _console().print(grid)
-    except OSError as error:
-        raise SinkError(f"standard output cannot be written ({error.strerror})") from None
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on standard output; cells that hold a label or a status are coloured.
+
+    Words stay whole: where the table is too wide for that it loses its lines, then each cell gets a line of its own.
+    """
+    console = _console()
+    heads = [Text(name, style="bold") for name in columns]
+    cells = [[Text(printable(cell), style=_STYLES.get(cell, ""), overflow="fold") for cell in row] for row in rows]
+    ranges = [_range(console, column) for column in zip(heads, *cells, strict=True)]
+    for grid, lines in (
+        (Table(), 3 * len(columns) + 1),
+        (Table(box=None, padding=(0, 2, 0, 0), pad_edge=False), 2 * len(columns)),
+    ):
+        if widths := _widths(ranges, console.width - lines):
+            for head, width in zip(heads, widths, strict=True):
+                grid.add_column(head, width=width)
+            for row in cells:
+                grid.add_row(*row)
+            console.print(grid)
+            return
+    console.print(*(_record(heads, row) for row in cells), sep="\n")
+
+
+def _range(console: Console, column: Sequence[Text]) -> Measurement:
+    """From the longest word to the longest cell."""
+    found = [Measurement.get(console, console.options.update(width=_WIDEST), cell) for cell in column]
+    return Measurement(max(one.minimum for one in found), max(one.maximum for one in found))
+
+
+def _widths(ranges: Sequence[Measurement], room: int) -> list[int] | None:
+    """A width for each column, none below its minimum: the narrow ones whole, the wide ones share what is left."""
+    spare = room - sum(one.minimum for one in ranges)
+    if spare < 0:
+        return None
+    widths = [one.minimum for one in ranges]
+    for done, index in enumerate(sorted(range(len(ranges)), key=lambda i: ranges[i].span)):
+        more = min(ranges[index].span, spare // (len(ranges) - done))
+        widths[index] += more
+        spare -= more
+    return widths
+
+
+def _record(heads: Sequence[Text], cells: Sequence[Text]) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(width=max(head.cell_len for head in heads))
+    grid.add_column()
+    for head, cell in zip(heads, cells, strict=True):
+        if cell.plain:
+            grid.add_row(head, cell)
+    return grid
 
 
 class RunState(Protocol):
@@ -102,7 +135,7 @@ class ProgressView:
     """Shows a running pipeline: a bar or a live line on a terminal, else a line every few seconds."""
 
     def __init__(self, name: str, interval_s: float = 2.0) -> None:
-        self._name, self._interval_s, self._next = name, interval_s, 0.0
+        self._name, self._interval_s, self._next = printable(name), interval_s, 0.0
         self._bar: Progress | None = None
 
     def __call__(self, state: RunState) -> None:
@@ -115,7 +148,7 @@ class ProgressView:
         else:
             self._next = now + self._interval_s
             of = f"/{state.total}" if state.total else ""
-            print(f"{self._name}: frame {state.frames}{of}  {status(state)}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{self._name}: frame {state.frames}{of}  {status(state)}\n")
 
     def _show_bar(self, state: RunState) -> None:
         if self._bar is None:
@@ -147,7 +180,11 @@ def progress(name: str) -> Iterator[ProgressView]:
 
 
 def summary(facts: Mapping[str, Any]) -> None:
-    """The end of a run, from `Summary.to_dict()`."""
+    """The end of a run, from `Summary.to_dict()`.
+
+    Raises:
+        OutputClosed, SinkError: standard output does not take it.
+    """
     rows = [
         ("source", facts["source"]),
         ("frames", f"{facts['frames']} in {facts['seconds']:.1f} s, {facts['fps']:.1f} fps"),
@@ -156,22 +193,14 @@ def summary(facts: Mapping[str, Any]) -> None:
         ("events", str(facts["events"])),
     ]
     if told := facts.get("told"):
-        rows.insert(4, ("told", f"{_verdicts(told, ', ')} (first verdicts and changes)"))
-    losses = {name: facts[name] for name in ("dropped_frames", "reconnects", "sink_errors") if facts[name]}
-    rows += [(name.replace("_", " "), str(number)) for name, number in losses.items()]
+        rows.insert(4, ("all verdicts", f"{_verdicts(told, ', ')} (first ones and changes)"))
+    losses = {"dropped frames": "dropped_frames", "reconnects": "reconnects", "failed writes": "sink_errors"}
+    rows += [(words, str(facts[key])) for words, key in losses.items() if facts[key]]
     for camera in facts.get("cameras", ()):
         told_of = f"{camera['frames']} frames, {camera['fps']:.1f} fps, {_count(camera['persons'], 'person')}"
         rows.append((f"{camera['camera']}", f"{told_of}, {camera['events']} events"))
         rows += [(f"{name} file", str(path)) for name, path in camera["outputs"].items() if path]
     rows += [(f"{name} file", str(path)) for name, path in facts["outputs"].items() if path]
-    line("interrupted" if facts["interrupted"] else "done")
-    for name, value in rows:
-        line(f"  {name:<14} {value}")
-
-
-def silence_stdout() -> None:
-    """Point standard output at nothing, so that the interpreter's last flush cannot fail."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        pass
+    for text in ("interrupted" if facts["interrupted"] else "done", *(f"  {n:<14} {value}" for n, value in rows)):
+        wait_for_room(_PATIENCE_S)
+        line(text)

@@ -11,6 +11,7 @@ import yaml
 from edge_app.cli import main
 from edge_app.errors import EdgeAppError, ModelError, SinkError, SourceError, WatchdogError
 from edge_app.process import guarded, stop_on_signal
+from edge_app.text import printable
 
 
 @pytest.fixture(autouse=True)
@@ -122,11 +123,22 @@ class TestEndings:
         assert "Traceback" in capsys.readouterr().err
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_first_signal_stops_gently_second_one_forces(self, number: signal.Signals) -> None:
+    def test_the_first_signal_stops_and_handlers_are_given_back(self, number: signal.Signals) -> None:
         before = signal.getsignal(number)
         with stop_on_signal() as (stop, received):
             os.kill(os.getpid(), number)
             assert stop.wait(2)
             assert received == [number]
-            assert signal.getsignal(number) is signal.SIG_DFL
         assert signal.getsignal(number) is before
+
+    @pytest.mark.parametrize("text", ["a\x1b[2J\x07b", "caf\udce9.mp4", "\u202egpj.exe"])
+    def test_what_a_terminal_would_obey_is_shown_as_an_escape(
+        self, text: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def fail() -> None:
+            raise SourceError(f"{text}: no such file")
+
+        assert guarded(fail) == 4
+        (error,) = capsys.readouterr().err.splitlines()
+        assert error == f"error: {printable(text)}: no such file"
+        assert error.isprintable()

@@ -34,6 +34,17 @@ def test_unconfirmed_and_outlying_faces_are_drawn_too() -> None:
     assert drawn.shape == at.image.shape
 
 
+def test_while_the_verdict_is_open_no_number_is_shown() -> None:
+    at = frame(image=grey(90, 640, 480))
+    drawn = [annotate(result(at, (3, "unsure", p), box=(200, 200, 300, 300))) for p in (0.01, 0.5, 0.99)]
+    assert np.array_equal(drawn[0], drawn[1])
+    assert np.array_equal(drawn[0], drawn[2])
+    sure = [annotate(result(at, (3, "mask", p), box=(200, 200, 300, 300))) for p in (0.7, 0.99)]
+    assert not np.array_equal(*sure)
+    pictures = [result(frame(), (1, "unsure", p)).detections for p in (0.3, 0.6)]
+    assert np.array_equal(*(annotate_image(grey(90, 160, 120), found, ["unsure"]) for found in pictures))
+
+
 def test_a_picture_is_drawn_with_its_labels() -> None:
     found = result(frame(), (1, "mask", 0.97), (2, "no_mask", 0.02)).detections
     drawn = annotate_image(grey(90, 160, 120), found, ["mask", "no_mask"])

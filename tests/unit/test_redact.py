@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from edge_app import redact as redaction
 from edge_app.errors import SourceError
-from edge_app.redact import RedactingFormatter, redact, register, register_source, shown_source
+from edge_app.process import guarded
+from edge_app.redact import redact, register, register_source, shown_source
 from edge_app.source_text import problem
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -237,13 +238,21 @@ def test_basic_authorization_is_a_form_of_the_user_info() -> None:
         assert form not in redact(f"sent {form}.")
 
 
-def test_errors_logs_and_tracebacks_pass_the_gate() -> None:
+def test_errors_logs_and_tracebacks_pass_the_gate(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_APP_DEBUG", "1")
     register_source("rtsp://joe:gy5wq8hh@cam.example/live")
     assert "gy5wq8hh" not in str(SourceError("libx: gy5wq8hh was refused"))
-    try:
+
+    def fail() -> None:
+        logging.getLogger("libx").warning("login %s", "gy5wq8hh")
         raise ValueError("bad login gy5wq8hh")
-    except ValueError as error:
-        record = logging.LogRecord("x", logging.WARNING, "f", 1, "%s", (error,), (type(error), error, None))
-    text = RedactingFormatter("warning: %(message)s").format(record)
+
+    monkeypatch.setattr(logging.root, "handlers", [])
+    assert guarded(fail) == 1
+    text = capsys.readouterr().err
     assert "gy5wq8hh" not in text
-    assert "ValueError" in text
+    assert "warning: login ***" in text
+    assert "Traceback" in text
+    assert "error: unexpected ValueError: bad login ***" in text

@@ -75,3 +75,52 @@ def test_summary_of_an_interrupted_run_with_losses(capsys: pytest.CaptureFixture
 def test_tables_take_any_text(capsys: pytest.CaptureFixture[str]) -> None:
     report.table(("picture", "label"), [("[bold]x[/bold] :smile: ü", "mask")])
     assert "[bold]x[/bold] :smile: ü" in capsys.readouterr().out
+
+
+LONG = (
+    ("check", "status", "found", "what to do"),
+    [
+        ("packages", "ok", "opencv-python 5.0.0.93, onnxruntime 1.32.0, prometheus-client 0.26.0", ""),
+        ("model mask_classifier", "warning", "version 4 in /opt/edge_app/models/mask_classifier", "promote it"),
+    ],
+)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [LONG, (("setting", "value", "from"), [("verdict.no_mask_threshold", "0.25", "config.yaml line 3")])],
+)
+def test_tables_fit_and_keep_their_words_whole(
+    columns: tuple[str, ...],
+    rows: list[tuple[str, ...]],
+    width: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    report.table(columns, rows)
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= width
+    for word in " ".join(cell for row in (columns, *rows) for cell in row).split():
+        assert len(word) > width - 12 or word in text, text
+
+
+@pytest.mark.parametrize("columns", ["", "0", "wide"])
+def test_a_pipe_gets_wide_tables(
+    columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    report.table(("a", "b"), [("x" * 90, "y" * 90)])
+    assert "x" * 90 in capsys.readouterr().out
+
+
+def test_nothing_printed_reaches_the_terminal_as_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "\x1b[2Jcaf\udce9.mp4"
+    report.summary(facts(source=name))
+    report.table(("picture",), [(name,)])
+    with report.progress(name) as view:
+        view(State())
+    output = capsys.readouterr()
+    assert (output.out + output.err).count(r"\x1b[2Jcaf\xe9.mp4") == 3
+    assert "\x1b" not in output.out + output.err
