@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -175,7 +176,9 @@ def _exit_code(command: Callable[[], object]) -> int:
             silence_stdout()
         return _fail(str(error), error.exit_code)
     except _TyperError as error:
-        return _fail(f"{error.format_message()} (`edge-app --help` shows the usage)", UsageError.exit_code)
+        message = re.sub(r"Input should be (.*), unable to .*", r"expected \1", error.format_message())
+        message = message.replace("Value error, ", "")  # the words of a library that checks values for typer
+        return _fail(f"{message} (`edge-app --help` shows the usage)", UsageError.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", INTERRUPTED)
     except ImportError as error:

@@ -64,7 +64,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
                 grid.add_row(*row)
             console.print(grid)
             return
-    console.print(*(_record(heads, row) for row in cells), sep="\n")
+    for number, row in enumerate(cells):
+        console.print(*[""] * bool(number), _record(heads, row), sep="\n")
 
 
 def _range(console: Console, column: Sequence[Text]) -> Measurement:

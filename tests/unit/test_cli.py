@@ -42,7 +42,7 @@ class TestUsage:
         ("command", "words"),
         [
             (["confg"], "'config'"),
-            (["run", "--max-frames", "many"], "--max-frames"),
+            (["run", "--max-frames", "many"], "'--max-frames': expected a valid integer"),
             (["run", "--max-frames", "0"], "at least 1"),
             (["run", "--nosuch"], "--nosuch"),
             (["run", "a.mp4", "ftp://b"], "ftp://b"),
