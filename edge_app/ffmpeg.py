@@ -69,13 +69,21 @@ class _OpenCvOptions:
             self._changed.wait_for(lambda: not self._opening or os.environ.get(OPTIONS_VARIABLE) == text, patience_s)
             self._opening += 1
             if os.environ.get(OPTIONS_VARIABLE) != text:
-                os.environ[OPTIONS_VARIABLE] = text
+                _set_environment(text)
         try:
             yield
         finally:
             with self._changed:
                 self._opening -= 1
+                if not self._opening:  # programs that we start must not take ours for the user's
+                    _set_environment(_USER_OPTIONS)
                 self._changed.notify_all()
+
+
+def _set_environment(text: str | None) -> None:
+    os.environ.pop(OPTIONS_VARIABLE, None)
+    if text is not None:
+        os.environ[OPTIONS_VARIABLE] = text
 
 
 opencv_options = _OpenCvOptions()

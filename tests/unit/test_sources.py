@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from edge_app.errors import SourceError, UsageError
+from edge_app.ffmpeg import OPTIONS_VARIABLE
 from edge_app.pictures import to_bgr
 from edge_app.settings import SourceSettings
 from edge_app.sources import list_images, load_image, open_source, parse_source
@@ -323,3 +324,9 @@ def test_a_socket_is_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         server.bind("s.mp4")
         with pytest.raises(SourceError, match="a socket, not a regular file"):
             frames("s.mp4")
+
+
+def test_programs_that_are_started_later_inherit_no_options(tmp_path: Path) -> None:
+    before = os.environ.get(OPTIONS_VARIABLE)
+    frames(write_clip(tmp_path / "a.mp4", [grey(9)] * 3))
+    assert os.environ.get(OPTIONS_VARIABLE) == before
