@@ -42,9 +42,7 @@ case $kind in demo | test)
     ;;
 esac
 case $kind in test)
-    program strace strace
-    program gs ghostscript # which no picture may start
-    program ffmpeg ffmpeg
+    program strace strace # shows what a process asks of the system
     # The RTSP server of the tests: GStreamer's, with its bindings for the system's own Python.
     /usr/bin/python3 "$(dirname "$0")/../tests/rtsp_server.py" --check >/dev/null 2>&1 || lack python3-gi \
         gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly

@@ -111,7 +111,7 @@ def test_packages_of_the_tests(system: System) -> None:
     system.libraries(*SONAMES)
     system.apt()
     (line,) = system.run("test").stdout.splitlines()
-    assert all(f" {package} " in line for package in ("strace", "ghostscript"))
+    assert line.startswith("this system lacks strace")
     assert "strace" not in system.run("demo").stdout
 
 
