@@ -7,6 +7,7 @@
 # SUITE=trixie takes another release of Debian; KEEP=1 leaves the folder; TESTS="-m 'not slow'" goes to pytest.
 # Needs root, debootstrap and git. How this machine reaches its package servers is copied, not written down here.
 set -euo pipefail
+{ # read to its end before it runs, so that an edit meanwhile does no harm
 checkout=$(cd "$(dirname "$0")/.." && pwd)
 suite=${SUITE:-bookworm}
 [[ $# != 0 ]] || set -- wheel demo test
@@ -102,3 +103,5 @@ for step; do
     esac
 done
 say "passed: $*, on a bare $suite"
+exit
+}
