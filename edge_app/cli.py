@@ -28,7 +28,7 @@ from edge_app.cli_options import (
 )
 from edge_app.config import Given, Resolved, resolve
 from edge_app.errors import INTERRUPTED, EdgeAppError, SinkError, SourceError, StoppedEarly, UsageError
-from edge_app.process import guarded, interruptible, print_error, stop_on_signal
+from edge_app.process import guarded, interruptible, print_error, say, stop_on_signal
 from edge_app.redact import shown_source
 from edge_app.settings import Settings
 from edge_app.streams import OutputClosed, OutputMissing, never_wait, silence_stdout
@@ -263,7 +263,7 @@ def image_command(
         report.table(("picture", "size", "box x0 y0 x1 y1", "score", "label", "mask probability"), rows)
     told = totals.text(settings.detector.min_face_px)
     if format is Format.jsonl:
-        print(told, file=sys.stderr)
+        say(told)
     else:
         report.line(told)
     return SourceError.exit_code if totals.failed else 0
