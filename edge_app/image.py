@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ class _Names:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SinkError(f"{folder}: cannot be made ({error.strerror}): choose another --output-dir") from None
-        self._taken = {path.resolve() for path in inputs} if output.overwrite else set()
+        self._taken = {path.resolve() for path in inputs} if output.overwrite else set()  # else all that exists is
 
     def write(self, path: Path, image: npt.NDArray[np.uint8]) -> None:
         """Write the copy of the picture `path`.
@@ -183,10 +184,12 @@ class _Names:
             done, encoded = cv2.imencode(suffix, image)
             if not done:
                 raise SinkError(f"{wanted}: OpenCV cannot encode this picture as {suffix}")
-            replaced = output.overwrite and real / wanted.name not in self._taken
-            name = files.write_new(wanted, encoded.tobytes(), output.permissions, replaced, joint="_")
+            names = (files.numbered(wanted, number, "_") for number in count(1))
+            free = next(name for name in names if real / name.name not in self._taken)
+            name = files.write_new(free, encoded.tobytes(), output.permissions, output.overwrite, joint="_")
         except cv2.error as error:
             raise SinkError(f"{wanted}: cannot be encoded ({error.err})") from None
         except OSError as error:
             raise SinkError(f"{wanted}: cannot be written ({error.strerror})") from None
-        self._taken.add(real / name.name)
+        if output.overwrite:
+            self._taken.add(real / name.name)

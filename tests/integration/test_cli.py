@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pytest
 
 from tests.command import COMMAND, ROOT, environment
+from tests.media import grey, write_clip
 from tests.shared_objects import broken_opencv
 
 Image = npt.NDArray[np.uint8]
@@ -240,6 +241,32 @@ class TestImage:
         assert copy is not None
         assert copy.shape == astronaut.shape
 
+    def test_copies_follow_no_link_and_keep_what_is_there(self, edge_app: Run, pictures: Path, tmp_path: Path) -> None:
+        folder, victim = tmp_path / "out", tmp_path / "victim"
+        folder.mkdir()
+        victim.write_text("old", encoding="utf-8")
+        (folder / "portrait.png").symlink_to(victim)
+        (folder / "portrait_2.png").write_text("unrelated", encoding="utf-8")
+        (folder / "wall.jpg").write_text("unrelated", encoding="utf-8")
+        command = ("image", pictures / "portrait.png", pictures / "wall.jpg", "--output-dir", folder)
+        assert edge_app(*command).returncode == 0
+        assert victim.read_text(encoding="utf-8") == "old"
+        assert (folder / "portrait_2.png").read_text(encoding="utf-8") == "unrelated"
+        copies = [folder / "portrait_3.png", folder / "wall_2.jpg"]
+        assert all(cv2.imread(str(copy)) is not None and copy.stat().st_mode & 0o777 == 0o600 for copy in copies)
+        assert edge_app(*command, "--overwrite").returncode == 0
+        assert victim.read_text(encoding="utf-8") == "old"
+        assert cv2.imread(str(folder / "wall.jpg")) is not None
+        assert not (folder / "portrait.png").is_symlink()
+
+    def test_overwriting_spares_the_inputs(self, edge_app: Run, pictures: Path) -> None:
+        before = (pictures / "portrait.png").read_bytes()
+        for _ in range(2):
+            result = edge_app("image", pictures / "portrait.png", "--output-dir", pictures, "--overwrite")
+            assert result.returncode == 0, result.stderr
+        assert (pictures / "portrait.png").read_bytes() == before
+        assert not (pictures / "portrait_3.png").exists()
+
     def test_output_folder_that_cannot_be(self, edge_app: Run, pictures: Path, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         result = edge_app("image", pictures / "portrait.png", "--output-dir", tmp_path / "file" / "sub")
@@ -285,6 +312,47 @@ class TestRun:
         (tmp_path / "file").touch()
         result = edge_app("run", "demo", "--max-frames", 5, flag, "file/folder/file.mp4")
         assert "file/folder" in one_error(result, 5)
+
+    @pytest.mark.parametrize("flag", ["--output", "--events", "--summary"])
+    def test_a_source_is_never_an_output(self, edge_app: Run, tmp_path: Path, flag: str) -> None:
+        clip = write_clip(tmp_path / "c.mp4", [grey(90)] * 5)
+        (tmp_path / "link.mp4").symlink_to(clip)
+        before = clip.read_bytes()
+        assert "the source" in one_error(edge_app("run", "c.mp4", flag, "link.mp4", "--overwrite"), 2)
+        (tmp_path / "cameras.yaml").write_text('sources: [{uri: "demo"}, {uri: c.mp4}]', encoding="utf-8")
+        output = flag.strip("-").replace("output", "video")
+        config = ("--config", "cameras.yaml")
+        if flag != "--output":
+            assert "the source" in one_error(edge_app("run", *config, "--set", f"output.{output}=link.mp4"), 2)
+        assert "the configuration" in one_error(edge_app("run", *config, "--events", "cameras.yaml"), 2)
+        assert clip.read_bytes() == before
+        assert clip.stat().st_nlink == 1
+
+    def test_a_chart_is_never_the_source(self, edge_app: Run, pictures: Path) -> None:
+        path = pictures / "portrait.png"
+        before = path.read_bytes()
+        assert "the source" in one_error(edge_app("bench", path, "--frames", 1, "--chart", path), 2)
+        assert path.read_bytes() == before
+
+    def test_a_second_run_keeps_the_first_recording_and_names_its_own(self, edge_app: Run, tmp_path: Path) -> None:
+        command = ("run", "demo", "--max-frames", 5, "--output", "12:30.mp4", "--summary", "s.json")
+        first = edge_app(*command)
+        assert first.returncode == 0, first.stderr
+        recording = (tmp_path / "12:30.mp4").read_bytes()
+        second = edge_app(*command)
+        assert "12:30-2.mp4" in second.stdout
+        assert "12:30-2.mp4" in second.stderr
+        assert json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["outputs"]["video"] == "12:30-2.mp4"
+        assert (tmp_path / "12:30.mp4").read_bytes() == recording
+        assert "12:30.mp4" in edge_app(*command, "--overwrite").stdout
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["12:30-2.mp4", "12:30.mp4", "s.json"]
+
+    def test_pipes_that_nobody_reads_hold_nothing_up(self, edge_app: Run, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "events")
+        os.mkfifo(tmp_path / "summary")
+        result = edge_app("run", "demo", "--max-frames", 20, "--events", "events", "--summary", "summary")
+        assert result.returncode == 5
+        assert "nobody" in result.stderr.splitlines()[-1]
 
     def test_show_without_a_display_is_a_hint(self, edge_app: Run) -> None:
         result = edge_app("run", "demo", "--show", "--max-frames", 5, WAYLAND_DISPLAY="")
