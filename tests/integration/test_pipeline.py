@@ -296,9 +296,9 @@ def test_a_fault_of_ours_keeps_what_was_judged(
 @pytest.mark.parametrize(
     ("sections", "kind", "code"),
     [
-        ({"output": {"video": "no/such/folder/out.mp4"}}, SinkError, 5),
-        ({"output": {"events": "no/such/folder/e.jsonl"}}, SinkError, 5),
-        ({"output": {"summary": "no/such/folder/s.json"}}, SinkError, 5),
+        ({"output": {"video": "/dev/null/out.mp4"}}, SinkError, 5),
+        ({"output": {"events": "/dev/null/e.jsonl"}}, SinkError, 5),
+        ({"output": {"summary": "/dev/null/s.json"}}, SinkError, 5),
         ({"output": {"events": "."}}, SinkError, 5),
         ({"detector": {"model": "no/model"}}, ModelError, 3),
         ({"classifier": {"model": "no/model"}}, ModelError, 3),
