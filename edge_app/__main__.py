@@ -1,7 +1,9 @@
 """`python -m edge_app` is `edge-app`."""
 
+import os
 import signal
 import sys
+import threading
 
 
 def main() -> int:
@@ -11,7 +13,12 @@ def main() -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from edge_app import cli
 
-    return cli.main()
+    code = cli.main()
+    if any(thread.daemon for thread in threading.enumerate()):
+        # It hangs in a library, as with a camera that has gone. Were it to return while Python takes itself down, it
+        # would be ended in the middle of C++ code, which aborts the process. All is written and flushed by now.
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":
