@@ -120,7 +120,7 @@ def tiny_detector(
     size: of the frames that it declares. values: so many more than the contract has in each cell of each `kps`,
     behind outputs that are declared as they should be.
     """
-    need(importlib.util.find_spec("onnx"), "onnx is missing: pip install 'edge-app[export]'")
+    need(importlib.util.find_spec("onnx"), "onnx is missing: pip install onnx")
     from onnx import TensorProto, helper, numpy_helper
 
     nodes, weights, outputs = [], [], []

@@ -23,7 +23,7 @@ FACE = Case((1, 3, 112, 112), {"logits": (1, 2)}, -1, 1)
 
 
 def constant(values: Any, name: str) -> Any:
-    need(importlib.util.find_spec("onnx"), "onnx is missing: pip install 'edge-app[export]'")
+    need(importlib.util.find_spec("onnx"), "onnx is missing: pip install onnx")
     from onnx import helper, numpy_helper
 
     return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.array(values), name))
