@@ -17,7 +17,7 @@ BUSY_S = 120.0  # a machine that runs other things is no fault of ours; by hand 
 @pytest.fixture(autouse=True)
 def _everything_is_here(models: Path) -> None:
     for module in ("onnx", "skimage"):
-        need(importlib.util.find_spec(module), f"{module} is missing: pip install '.[demo,export]'")
+        need(importlib.util.find_spec(module), f"{module} is missing: pip install '.[export]'")
     need(Path("/proc/self/environ").is_file(), "what a command leaves behind is looked for in /proc")
 
 
