@@ -16,14 +16,13 @@ __all__ = ["looks_secret", "redact", "register", "register_source", "shown_sourc
 
 _SHORTEST = 4  # a shorter secret is found in everything
 _ANYWHERE = 8  # one of this length is a secret inside of a word too
-_MOST = 10_000
+_MOST = 50_000  # 256 cameras have about 10,000 forms of secrets
+_LONGEST = 20_000  # characters of a text; nobody reads more
 
 _scheme = "|".join(STREAM_SCHEMES)
 _STREAM = re.compile(rf"(?<![a-zA-Z0-9+.-])(?:{_scheme})://", re.IGNORECASE)
-_OTHER_URL = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*)://(?!\*\*\*)\S*[@?]\S*")
-_BARE = re.compile(r"(?<![^\s\"'(\[{=<])(?!\S*://)[^\s\"'(\[{<]*:[^\s\"']*@[^\s\"')\]}>]+")
 _NAMED = re.compile(
-    r"(?P<name>(?<![\w.-])[\w-]*?(?:pass?\w*|pwd?|psw|token|secret|credentials?|key|signature|sig|auth\w*|user-id)"
+    r"(?P<name>(?<![\w.-])[\w-]{0,40}?(?:pass?\w{0,20}|pwd?|psw|token|secret|credentials?|key|signature|sig|auth\w{0,20}|user-id)"
     r"(?:[\"']?\s?=\s?|[\"']\s?:\s?))(?!\*\*\*)(?:\"[^\"]*\"|'[^']*'|[^&\s!#,;\"']+)",
     re.IGNORECASE,
 )
@@ -36,26 +35,29 @@ class _Registry:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._shown: dict[str, str] = {}
-        self._pattern: re.Pattern[str] | None = None
+        self._longest_first: list[tuple[str, str]] | None = []
 
     def add(self, secret: str, shown: str) -> None:
         forms = {form for form in _forms(secret) if len(form) >= _SHORTEST and form not in shown}
         with self._lock:
-            if forms <= self._shown.keys():
-                return
-            self._shown |= dict.fromkeys(forms, shown)
-            for oldest in list(self._shown)[:-_MOST]:
-                del self._shown[oldest]
-            self._pattern = None
+            if not forms <= self._shown.keys():
+                self._shown |= dict.fromkeys(forms, shown)
+                for oldest in list(self._shown)[:-_MOST]:
+                    del self._shown[oldest]
+                self._longest_first = None
 
     def hide(self, text: str) -> str:
         with self._lock:
-            if not self._shown:
-                return text
-            if self._pattern is None:
-                longest_first = sorted(self._shown, key=len, reverse=True)
-                self._pattern = re.compile("|".join(map(_pattern, longest_first)))
-            return self._pattern.sub(lambda match: self._shown[match[0]], text)
+            if self._longest_first is None:
+                self._longest_first = sorted(self._shown.items(), key=lambda item: -len(item[0]))
+            known = self._longest_first
+        for secret, shown in known:
+            if len(secret) >= _ANYWHERE:
+                text = text.replace(secret, shown)
+            elif secret in text:
+                alone = rf"(?<![a-zA-Z0-9]){re.escape(secret)}(?![a-zA-Z0-9])"
+                text = re.sub(alone, shown.replace("\\", r"\\"), text)
+        return text
 
 
 _registry = _Registry()
@@ -82,7 +84,8 @@ def register_source(source: str, known: Collection[str] = ()) -> None:
 
 def redact(text: str) -> str:
     """`cannot open rtsp://user:secret@host/1?token=x` becomes `cannot open rtsp://***@host/1?***`."""
-    return _mask_patterns(_registry.hide(text))
+    text = _registry.hide(text)
+    return _mask_patterns(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
 
 
 def looks_secret(text: str) -> bool:
@@ -92,13 +95,19 @@ def looks_secret(text: str) -> bool:
 
 def _mask_patterns(text: str) -> str:
     text = "\n".join(map(_mask_streams, text.split("\n")))
-    text = _OTHER_URL.sub(lambda match: f"{match['scheme']}://{MASK}" if not _known(match) else match[0], text)
-    text = _BARE.sub(MASK, text)
+    text = re.sub(r"\S+", lambda match: _mask_word(match[0]), text)
     return _HEADER.sub(rf"\g<name>{MASK}", _NAMED.sub(rf"\g<name>{MASK}", text))
 
 
-def _known(match: re.Match[str]) -> bool:
-    return match["scheme"].lower() in STREAM_SCHEMES
+def _mask_word(word: str) -> str:
+    """A URL of another scheme, or credentials without one: `user:password@host/path`."""
+    scheme, is_url, rest = word.rpartition("://")
+    if not is_url and 0 <= word.find(":") < word.rfind("@"):
+        opening = re.match(r"[\"'(\[{<]*", word)
+        return f"{opening[0] if opening else ''}{MASK}"
+    if is_url and not _STREAM.search(f"{scheme}://") and re.search(r"[@?]", rest):
+        return f"{scheme}://{MASK}"
+    return word
 
 
 def _mask_streams(line: str) -> str:
@@ -141,8 +150,3 @@ def _encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _pattern(secret: str) -> str:
-    literal = re.escape(secret)
-    return literal if len(secret) >= _ANYWHERE else rf"(?<![a-zA-Z0-9]){literal}(?![a-zA-Z0-9])"

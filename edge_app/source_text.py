@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
 MASK = "***"
+LONGEST = 8192  # characters; a pipeline may be long
 _LONGEST_PATH = 4095  # bytes
 
 _URL = re.compile(
@@ -60,6 +61,8 @@ class _Url:
 
 def problem(text: str) -> str | None:
     """What is wrong with how a source is written, showing nothing of it; None where nothing is."""
+    if len(text) > LONGEST:
+        return f"neither a URL nor the name of a file: longer than {LONGEST} characters"
     if is_file(text):
         return None
     text = text.strip()
@@ -71,13 +74,15 @@ def problem(text: str) -> str | None:
         return _url_problem(match)
     if not _possible_path(text):
         return "neither a URL nor the name of a file: it is too long, or holds what no name may hold"
-    if _ALMOST_URL.match(text) or re.search(r":.*@", text, re.DOTALL):
+    if _ALMOST_URL.match(text) or 0 <= text.find(":") < text.rfind("@"):
         return f"neither a file nor a URL: a URL starts with rtsp://, rtsps://, http:// or https://; {_ESCAPES}"
     return None
 
 
 def shown_source(text: str) -> str:
     """A source as people may see it: `rtsp://u:p@host/stream1?token=x` is `rtsp://***@host/stream1?***`."""
+    if len(text) > LONGEST:
+        return MASK
     if is_file(text):
         return _printable(text)
     text = text.strip()
@@ -103,7 +108,7 @@ def is_file(text: str) -> bool:
 
 def secrets(text: str) -> Iterator[str]:
     """The parts of a source that nobody else may read, and that are long enough to be told from other text."""
-    if is_file(text):
+    if len(text) > LONGEST or is_file(text):
         return
     text = text.strip()
     if is_pipeline(text):
