@@ -38,7 +38,7 @@ def _unknown(name: str, known: list[str]) -> str:
     message = f"environment {shown_key(name)}: unknown setting"
     key = name.removeprefix(PREFIX).lower().replace("__", ".") if name.startswith(PREFIX) else ""
     near = list(map(name_of, nearest_keys(key))) if key else []
-    near = near or difflib.get_close_matches(name[:200].upper(), known, n=1, cutoff=0.6)
+    near = near or difflib.get_close_matches(name[:200].upper(), known, n=1, cutoff=0.8)
     if not near:
         return f"{message}; `edge-app config` lists them, and a variable is written EDGE_APP__SECTION__KEY"
     dotted = near[0].removeprefix(PREFIX).lower().replace("__", ".")

@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from edge_app import board
 from edge_app.config import Given, read_yaml, resolve
+from edge_app.config_view import to_yaml
+from edge_app.environment import name_of, settings_of
 from edge_app.setting_keys import expected, keys, values
 from edge_app.settings import Settings
 from tests.layers import error, resolved
@@ -59,7 +62,51 @@ class TestLayers:
         assert result.settings.output.video is None
 
     def test_other_environment_variables_are_left_alone(self) -> None:
-        assert resolved(environment={"EDGE_APP_MODELS": "x", "EDGE_APP_DEBUG": "1"}).settings == Settings()
+        others = ("EDGE_APP_MODELS", "EDGE_APP_DEBUG", "EDGE_APPLIANCE_X", "MY_EDGE_APP_X", "EDGE_APP")
+        of_orchestrators = ("EDGE_APP_SERVICE_HOST", "EDGE_APP_SERVICE_PORT_METRICS", "EDGE_APP_PORT_9464_TCP_ADDR")
+        assert resolved(environment=dict.fromkeys(others + of_orchestrators, "x")).settings == Settings()
+
+    def test_home_folders_in_paths_are_expanded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", "/home/me")
+        settings = resolved("output: {video: ~/a.mp4, events: ~nosuchuser/e.jsonl}\nmetrics: {host: '~'}\n").settings
+        assert (settings.output.video, settings.metrics.host) == (Path("/home/me/a.mp4"), "~")
+        assert settings.output.events == Path("~nosuchuser/e.jsonl")
+
+    def test_a_file_name_need_not_be_valid_unicode(self) -> None:
+        result = resolved(flags={"source.uri": Given("caf\udce9.mp4", "SOURCE")})
+        assert os.fsencode(result.settings.source.uri) == b"caf\xe9.mp4"
+        "\n".join(to_yaml(result)).encode()
+
+    def test_what_looks_like_sixty_to_the_power_is_text(self) -> None:
+        assert resolved("source: {uri: 12:30, camera: 1:2}").settings.source.uri == "12:30"
+
+
+class TestEnvironment:
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [
+            ("EDGE_APP_DETECTOR_INPUT_SIZE", "EDGE_APP__DETECTOR__INPUT_SIZE"),
+            ("EDGE_APP__DETECTOR_INPUT_SIZE", "EDGE_APP__DETECTOR__INPUT_SIZE"),
+            ("EDGEAPP__DETECTOR__INPUT_SIZE", "EDGE_APP__DETECTOR__INPUT_SIZE"),
+            ("edge_app__detector__input_size", "EDGE_APP__DETECTOR__INPUT_SIZE"),
+            ("Edge_App__Detector__Input_Size", "EDGE_APP__DETECTOR__INPUT_SIZE"),
+            ("EDGE_APP__INPUT_SIZE", "EDGE_APP__DETECTOR__INPUT_SIZE"),
+            ("EDGE_APP__SOURCE__URL", "EDGE_APP__SOURCE__URI"),
+            ("EDGE_APP_DEBG", "EDGE_APP_DEBUG"),
+            ("edge_app_models", "EDGE_APP_MODELS"),
+            ("EDGE_APP__", "EDGE_APP__SECTION__KEY"),
+            ("EDGE_APP__É__X", "EDGE_APP__"),
+        ],
+    )
+    def test_a_variable_that_looks_like_ours_is_told_its_right_name(self, name: str, meant: str) -> None:
+        message = error(environment={name: "Secr3tive"})
+        assert message.startswith(f"environment {name}: unknown setting")
+        assert meant in message
+        assert "Secr3tive" not in message
+
+    def test_every_setting_has_a_variable(self) -> None:
+        for key in keys():
+            assert dict.fromkeys([key]) == {k: None for _, k, _ in settings_of({name_of(key): "x"})}
 
 
 class TestErrors:
