@@ -6,6 +6,7 @@ noisy machine ratios mean something, single figures less.
 """
 
 import io
+import json
 import logging
 import os
 import resource
@@ -261,7 +262,9 @@ def whole_command(settings: Settings, frames: int) -> tuple[float, float]:
     The child gets the settings as a private file, so that no credential stands in its command line.
     """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("EDGE_APP__")}
-    plain = settings.model_dump_json(exclude={"output", "max_frames"}, exclude_none=True)  # JSON is YAML too
+    plain = json.dumps(  # JSON is YAML too; names of files that are no valid text are escaped
+        settings.model_dump(mode="json", exclude={"output", "max_frames"}, exclude_none=True)
+    )
     seconds = 0.0
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as config:
         config.write(plain)
