@@ -43,6 +43,8 @@ RELEASED = frozenset(
     }
 )
 
+TRIED_SIZE = 640  # largest frames that a detector is tried with, pixels: a slow board needs seconds for larger ones
+
 
 class Model:
     """A model folder whose manifest is sound; its networks are checked when they are asked for.
@@ -160,7 +162,7 @@ class Model:
             name = m.outputs[0].name
             return [Case((n, 3, side, side), {name: (n, 2)}, low, high) for n in (1, 2)]
         coarsest = STRIDES[-1]
-        long = -(-size // coarsest) * coarsest
+        long = -(-min(size, TRIED_SIZE) // coarsest) * coarsest
         shapes = [(long, long), (max(long // 2 // coarsest, 1) * coarsest, long)]
         return [
             Case(

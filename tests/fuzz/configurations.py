@@ -28,11 +28,11 @@ _URLS = (
 )  # fmt: skip
 _SCALARS = (
     "", "~", "null", "true", "no", "0", "-1", "1e999", "-1e999", ".nan", ".inf", "-.Inf", "0x10", "0o17", "1_000",
-    "9" * 30, "9" * 5000, "1e-320", "12:30:45", "2001-01-01", "2001-99-99", "'5'", '"\\x1b[2J"', '"\\0"', '"\\ud800"',
-    '"a\\nb"', "[1, 2]", "{a: 1}", "[]", "{}", "!!binary aGk=", "!!set {a}", "!!int x", "!!float x", "!!timestamp 1",
-    "!!null x", "!!python/object/apply:os.system ['touch escaped']", "!!python/name:os.system", "!include /etc/passwd",
-    "!x y", "*a",
-    "&a *a", "&a [*a]", "<<", "'" + "x" * 100_000 + "'", "=", "|\n    text", "? a\n  : b", "%TAG", "@x", "`x`",
+    "9" * 30, "9" * 5000, "1e-320", "12:30:45", "2001-01-01", "2001-99-99", "'5'",
+    '"\\x1b[2J"', '"\\0"', '"\\ud800"', '"a\\nb"',
+    "[1, 2]", "{a: 1}", "[]", "{}", "!!binary aGk=", "!!set {a}", "!!int x", "!!float x", "!!timestamp 1", "!!null x",
+    "!!python/object/apply:os.system ['touch escaped']", "!!python/name:os.system", "!include /etc/passwd", "!x y",
+    "*a", "&a *a", "&a [*a]", "<<", "'" + "x" * 100_000 + "'", "=", "|\n    text", "? a\n  : b", "%TAG", "@x", "`x`",
     "/etc/passwd", "../../x", "~/x", "~nobody/x", "'a\\0b'", "é", "\u202e", "auto", "pi4", "Infinity",
 )  # fmt: skip
 _FILES = (
