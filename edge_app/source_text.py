@@ -180,7 +180,8 @@ def _shown_url(match: re.Match[str]) -> str:
     url = _read_url(match)
     if url is None:
         scheme = match["scheme"].lower()
-        return f"{scheme}://{MASK}" if scheme in STREAM_SCHEMES else MASK
+        known = scheme in STREAM_SCHEMES or re.fullmatch("[a-z]{2,6}", scheme)  # a longer one may be a name
+        return f"{scheme}://{MASK}" if known else MASK
     if not url.certain_host:
         return f"{url.scheme}://{MASK}"
     user = f"{MASK}@" if url.user_info else ""

@@ -45,7 +45,7 @@ class TestUsage:
             (["run", "--max-frames", "many"], "'--max-frames': expected a valid integer"),
             (["run", "--max-frames", "0"], "at least 1"),
             (["run", "--nosuch"], "--nosuch"),
-            (["run", "a.mp4", "ftp://b"], "ftp://b"),
+            (["run", "a.mp4", "ftp://b"], "ftp://***"),
             (["bench", "a", "b"], "b"),
             (["run", "--set", "detector.input_sise=1"], "'detector.input_size'"),
             (["run", "--profile", "pi9"], "pi4"),
