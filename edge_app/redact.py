@@ -122,7 +122,7 @@ def _mask_streams(line: str) -> str:
 def _mask_stream(text: str) -> str:
     """`text` starts with a URL. What follows it may belong to it too, where a password holds a space."""
     url = text.split(maxsplit=1)[0].rstrip("\"':;,.)}>?")
-    if url.endswith("//") or not url.partition("://")[1]:
+    if url.endswith("//"):
         return text  # the name of a scheme
     start, rest = url.partition("://")[0] + "://", text[len(url) :]
     if "@" in rest and not url.startswith(f"{start}{MASK}"):

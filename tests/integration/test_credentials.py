@@ -68,9 +68,9 @@ def test_a_whole_run_writes_none(models: Path, tmp_path: Path) -> None:
         metrics_port = free.getsockname()[1]
     with serving(mjpeg(10_000, 0.05)) as port:
         uri = f"http://admin:Secr3tive@127.0.0.1:{port}/live?auth=tok3n5678"
+        outputs = "output: {events: e.jsonl, summary: s.json}"
         (tmp_path / "config.yaml").write_text(
-            f"source: {{uri: '{uri}'}}\noutput: {{events: e.jsonl, summary: s.json}}\n"
-            f"metrics: {{port: {metrics_port}}}\n"
+            f"source: {{uri: '{uri}'}}\n{outputs}\nmetrics: {{port: {metrics_port}}}\n"
         )
         with Running(tmp_path, "--debug", "run") as run:
             run.wait_until(lambda: "frame " in run.err, "it tells of its frames")
