@@ -25,6 +25,7 @@ from edge_app.sinks import IsolatedSink
 from edge_app.sinks.jsonl import JsonlSink, SharedJsonlSink
 from edge_app.sinks.summary import SummarySink
 from edge_app.sources import parse_source
+from edge_app.text import printable
 from edge_app.totals import FleetSummary, summarize, together
 
 log = logging.getLogger(__name__)
@@ -248,7 +249,7 @@ def cameras_of(sources: Sequence[str]) -> list[dict[str, str]]:
     taken: set[str] = set()
     for number, uri in enumerate(sources, start=1):
         spec = parse_source(uri)
-        name = f"camera{number}" if spec.live else Path(spec.uri).stem or f"source{number}"
+        name = f"camera{number}" if spec.live else printable(Path(spec.uri).stem) or f"source{number}"
         name = next(free for free in _numbered(name) if _in_a_file_name(free).lower() not in taken)
         taken.add(_in_a_file_name(name).lower())
         given.append({"uri": uri, "camera": name})

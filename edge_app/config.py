@@ -194,7 +194,7 @@ def _cameras(given: Mapping[str, Given]) -> list[dict[str, Given]]:
     layer = given["sources"].layer if "sources" in given else ""
     if value is not None and not isinstance(value, list):
         raise _bad_value("sources", "…", layer)  # the text may hold credentials
-    if value and len(value) > MAX_CAMERAS:
+    if value and len(value) > MAX_CAMERAS and layer != "SOURCE":  # what is given there are files, taken in turn
         raise UsageError(f"{layer}: sources: {len(value)} cameras, and one run takes {MAX_CAMERAS} at most")
     cameras: list[dict[str, Given]] = []
     names: dict[str, int] = {}

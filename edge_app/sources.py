@@ -17,7 +17,7 @@ from edge_app.folders import IMAGE_SUFFIXES, list_images, list_media
 from edge_app.pictures import Picture, load_image
 from edge_app.redact import register_source, shown_source
 from edge_app.settings import SourceSettings
-from edge_app.source_text import STREAM_SCHEMES, problem
+from edge_app.source_text import STREAM_SCHEMES, is_file, problem
 
 __all__ = [
     "Source",
@@ -90,7 +90,7 @@ def parse_source(text: str) -> SourceSpec:
     Raises:
         UsageError: empty, an unknown scheme, or a pipeline without appsink.
     """
-    if not _exists(text):  # a name may begin or end with a space
+    if not is_file(text):  # a name may begin or end with a space
         text = text.strip()
     if not text:
         raise UsageError("the source is empty: give a camera index, file, folder, URL, pipeline or `demo`")
@@ -102,7 +102,7 @@ def parse_source(text: str) -> SourceSpec:
         return SourceSpec("demo", text, "demo", live=False)
     if text.isdecimal() or re.fullmatch(r"/dev/video\d+", text):
         return SourceSpec("camera", text, f"camera {text}" if text.isdecimal() else text, live=True)
-    if " ! " in text and not _exists(text):
+    if " ! " in text and not is_file(text):
         if "appsink" not in text:
             raise UsageError(f"{shown}: a GStreamer pipeline must end in ` ! appsink`")
         return SourceSpec("gstreamer", text, shown, live=True)
@@ -150,10 +150,6 @@ def expand_sources(texts: Sequence[str]) -> list[str]:
             )
         expanded += media.videos or [text]
     return expanded
-
-
-def _exists(text: str) -> bool:
-    return os.path.lexists(text)
 
 
 def _is_folder(path: str) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from edge_app.cameras import cameras_of, video_path
 from edge_app.cli import main
-from edge_app.config import Given
+from edge_app.config import Given, resolve
 from edge_app.errors import UsageError
 from tests.layers import error, resolved
 
@@ -133,3 +133,13 @@ def test_several_sources_come_before_those_of_the_file() -> None:
 def test_a_source_that_is_none_is_told_among_others() -> None:
     with pytest.raises(UsageError, match=r"gopher://\*\*\*: not a source"):
         cameras_of(["a.mp4", "gopher://x"])
+
+
+def test_a_name_that_is_no_text_names_its_camera_all_the_same() -> None:
+    assert [camera["camera"] for camera in cameras_of(["a.mp4", "caf\udce9.mp4"])] == ["a", "caf\\xe9"]
+
+
+def test_files_that_are_taken_in_turn_may_be_many() -> None:
+    files = cameras_of([f"{number}.mp4" for number in range(1000)])
+    settings = resolve(flags={"sources": Given(files, "SOURCE")}, environment={}, board="x86_64").settings
+    assert len(settings.sources or ()) == 1000
