@@ -66,15 +66,18 @@ def fuzz(name: str, count: int, plan: Plan) -> Report:
 
 
 def _batch(name: str, numbers: list[int], plan: Plan) -> tuple[list[str], Result]:
-    """Judge inputs together, and one by one where that fails, to name those at fault."""
+    """Judge inputs together, and where that fails by halves, to name those at fault."""
     result = _judge(name, numbers, plan)
     if not result.faults:
         return [], result
-    alone = [(number, _judge(name, [number], plan)) for number in numbers] if len(numbers) > 1 else []
-    guilty = [(f"{name} {number}", each.faults) for number, each in alone if each.faults]
-    if not guilty:
-        guilty = [(f"{name} {numbers[0]}..{numbers[-1]}" if alone else f"{name} {numbers[0]}", result.faults)]
-    return [f"{who}: {fault}" for who, faults in guilty for fault in faults], result
+    who = f"{name} {numbers[0]}"
+    if len(numbers) > 1:
+        half = len(numbers) // 2
+        guilty = [line for part in (numbers[:half], numbers[half:]) for line in _batch(name, part, plan)[0]]
+        if guilty:
+            return guilty, result
+        who += f" to {numbers[-1]}, only together"
+    return [f"{who}: {fault}" for fault in result.faults], result
 
 
 def _judge(name: str, numbers: list[int], plan: Plan) -> Result:
