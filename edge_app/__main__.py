@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 
 
 def main() -> int:
@@ -11,6 +12,8 @@ def main() -> int:
     # Loading takes a moment in which there is nothing to finish: Ctrl-C just ends it, without a traceback of an import.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if not (sys.warnoptions or os.environ.get("EDGE_APP_DEBUG")):
+        warnings.simplefilter("ignore")  # what libraries tell each other's developers, of a damaged picture for example
     from edge_app import cli
 
     code = cli.main()

@@ -9,9 +9,9 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from edge_app.settings import SourceSettings
+from edge_app.shared_libraries import loaded
 
 MAX_PIXELS = 8192 * 4320  # of a frame: 8K cinema; one takes 106 MB as BGR, and decoders hold up to 16 more
 MAX_ALLOCATION = 128 << 20  # bytes at a time: such a frame as BGR, and no reply of a server that says it is 2 GB long
@@ -94,7 +94,6 @@ def limit_allocations() -> None:
 
     OpenCV and PyAV bring one each, and pass nothing on to decoders and protocols that would limit them otherwise.
     """
-    with suppress(OSError, AttributeError):  # not Linux, or an FFmpeg linked in another way
-        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
-        for path in {line.split(maxsplit=5)[-1] for line in maps.splitlines() if "/libavutil" in line}:
-            ctypes.CDLL(path).av_max_alloc(ctypes.c_size_t(MAX_ALLOCATION))
+    for library in loaded("/libavutil"):
+        with suppress(AttributeError):  # an FFmpeg linked in another way
+            library.av_max_alloc(ctypes.c_size_t(MAX_ALLOCATION))

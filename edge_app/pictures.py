@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import warnings
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edge_app.errors import SourceError, first_line
 from edge_app.input_files import is_pipe, open_regular, wait_for_data
+from edge_app.shared_libraries import loaded
 
 Picture = npt.NDArray[np.uint8]
 
@@ -95,6 +97,10 @@ def load_image(path: Path) -> Picture:
 def supported() -> tuple[str, ...]:
     """Those of `FORMATS` that this Pillow can decode."""
     Image.init()
+    for library in loaded("/libtiff"):  # it prints what it dislikes about a file; we say so in our own line
+        with suppress(AttributeError):
+            library.TIFFSetErrorHandler(None)
+            library.TIFFSetWarningHandler(None)
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 

@@ -19,7 +19,7 @@ from tests.command import environment
 
 PATIENCE_S = 10.0  # the longest that a command may go without writing a line
 _MARK = "FUZZ_MARK"
-_OUR_LINES = re.compile(r"(error|warning): |stopping: |.*: frame \d+(/\d+)?  ")
+_OUR_LINES = re.compile(r"(error|warning): |stopping: |pictures: \d+, faces: |.*: frame \d+(/\d+)?  ")
 
 
 @dataclass

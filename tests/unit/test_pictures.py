@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -184,3 +185,16 @@ def test_a_large_picture_is_held_in_memory_once_beside_its_decoder(tmp_path: Pat
         [sys.executable, "-c", code, str(tmp_path / "a.jpg")], env=environment(), capture_output=True, check=True
     )
     assert int(result.stdout) < 9.5 * side * side  # Pillow takes 4 bytes a pixel (8 while it turns), the result 3
+
+
+def test_what_a_decoder_dislikes_is_not_printed_by_it(
+    astronaut: Pixels, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    packed = tmp_path / "packed.tif"
+    Image.fromarray(astronaut[..., ::-1]).save(packed, compression="tiff_lzw")
+    content = bytearray(packed.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 400] = bytes(range(200)) * 2
+    packed.write_bytes(content)
+    with suppress(SourceError):
+        load_image(packed)
+    assert capfd.readouterr().err == ""
