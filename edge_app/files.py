@@ -20,6 +20,7 @@ from typing import Any
 PRIVATE = 0o600  # these files say who was where
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _STREAM = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NAME_BYTES = 255  # as Linux and most disks have it
 _WAIT_S = 5.0  # how long a pipe that nobody reads is waited for
 _READ_ONLY_FOLDER = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
 
@@ -38,8 +39,13 @@ def create(path: Path, mode: int = PRIVATE) -> int:
 
 
 def numbered(path: Path, number: int, joint: str) -> Path:
-    """`name.mp4`, `name-2.mp4`, `name-3.mp4`, …"""
-    return path if number == 1 else path.with_stem(f"{path.stem}{joint}{number}")
+    """`name.mp4`, `name-2.mp4`, `name-3.mp4`, …; a stem that leaves no room for the number is cut."""
+    if number == 1:
+        return path
+    stem, end = path.stem, f"{joint}{number}{path.suffix}"
+    while len(stem) > 1 and len(os.fsencode(stem + end)) > _NAME_BYTES:
+        stem = stem[:-1]
+    return path.with_name(stem + end)
 
 
 def create_free(path: Path, mode: int = PRIVATE, first: int = 1, joint: str = "-") -> tuple[int, Path, int]:

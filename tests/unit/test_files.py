@@ -257,6 +257,14 @@ class TestRecording:
             recording.settle()
             assert recording.path == path
 
+    def test_a_name_without_room_for_a_number_is_cut(self, tmp_path: Path) -> None:
+        """What was recorded must not be lost because it cannot be named."""
+        path = tmp_path / ("é" * 125 + ".mp4")
+        for number in ("", "-2", "-3"):
+            with Recording(path) as recording:
+                recording.settle()
+                assert recording.path == tmp_path / ("é" * (125 - len(number) // 2) + f"{number}.mp4")
+
     def test_overwriting_through_a_link_replaces_what_it_names(self, tmp_path: Path) -> None:
         (tmp_path / "folder").mkdir()
         real, link = tmp_path / "folder" / "real.mp4", tmp_path / "v.mp4"
