@@ -55,7 +55,9 @@ class Outputs:
 
                 fps = min(filter(None, (info.fps, max_fps if info.live else None)), default=None)
                 self._video = video.VideoSink(settings.video, fps, mode, settings.overwrite)
-                self._sinks.append(IsolatedSink(QueuedSink(self._video, info.live)))  # encoding is slow
+                self._sinks.append(
+                    IsolatedSink(QueuedSink(self._video, info.live, str(settings.video)))
+                )  # encoding is slow
             if settings.show:
                 self._window = WindowSink()
                 self._sinks.append(IsolatedSink(self._window))

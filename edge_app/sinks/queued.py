@@ -28,14 +28,16 @@ class QueuedSink:
     Args:
         sink: only its thread calls it from now on.
         live: leave results out rather than wait.
+        called: names this output in messages, as several cameras have one each; None: by its kind.
         stuck_s: seconds after which a sink that takes nothing is given up for now.
     """
 
     catches_up = False
 
-    def __init__(self, sink: Sink, live: bool, stuck_s: float = STUCK_S) -> None:
+    def __init__(self, sink: Sink, live: bool, called: str | None = None, stuck_s: float = STUCK_S) -> None:
         self._sink, self._live, self._stuck_s = sink, live, stuck_s
         self.name, self.retry_s = sink.name, sink.retry_s
+        self._called = called or sink.name
         self.left_out = 0
         self._box: queue.Queue[FrameResult | None] = queue.Queue(DEPTH)
         self._error: Exception | None = None
@@ -55,7 +57,7 @@ class QueuedSink:
             except queue.Full:
                 self._raise_error()
                 if time.monotonic() - self._took_at > self._stuck_s:
-                    raise SinkError(f"{self.name}: has written nothing for {self._stuck_s:g} s") from None
+                    raise SinkError(f"{self._called}: has written nothing for {self._stuck_s:g} s") from None
                 if self._live:
                     self.left_out += 1
                     return
@@ -75,10 +77,10 @@ class QueuedSink:
                     break
         self._thread.join(self._stuck_s)
         if self.left_out:
-            log.warning("%s: %d frames left out: writing did not keep up", self.name, self.left_out)
+            log.warning("%s: %d frames left out: writing did not keep up", self._called, self.left_out)
         self._raise_error()
         if self._thread.is_alive():
-            raise SinkError(f"{self.name}: did not finish within {self._stuck_s:g} s")
+            raise SinkError(f"{self._called}: did not finish within {self._stuck_s:g} s")
 
     def _raise_error(self) -> None:
         error, self._error = self._error, None

@@ -1,6 +1,7 @@
 """Several cameras in one process: the same events as each alone, and no camera that ends another."""
 
 import json
+import re
 import signal
 import socket
 import threading
@@ -62,6 +63,12 @@ def by_camera(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 def has_pictures(video: Path) -> bool:
     return video.exists() and b"moof" in video.read_bytes()
+
+
+def left_out(video: Path, messages: str) -> int:
+    """The frames that found no place in a camera's video, as the run told: a busy machine encodes slowly."""
+    found = re.findall(rf"^warning: {video.name}: (\d+) frames left out", messages, re.MULTILINE)
+    return sum(map(int, found))
 
 
 def configuration(folder: Path, *sources: tuple[str, object]) -> Path:
@@ -143,7 +150,9 @@ def test_a_camera_that_the_watchdog_finds_silent_ends_the_run(tmp_path: Path) ->
             assert command.finish() == 6, command.err
     assert command.err.splitlines()[-1].startswith(f"error: silent: rtsp://127.0.0.1:{silent.port}/live: no frame for")
     facts = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
-    assert [playable_frames(path) for path in videos] == [each["frames"] for each in facts["cameras"]]
+    assert [playable_frames(path) + left_out(path, command.err) for path in videos] == [
+        each["frames"] for each in facts["cameras"]
+    ]
 
 
 def test_without_any_camera_there_is_no_run(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_file_waits_for_room_and_loses_nothing() -> None:
 def test_a_live_source_leaves_out_what_finds_no_room(caplog: pytest.LogCaptureFixture) -> None:
     inner = Inner()
     inner.gate.clear()
-    sink = QueuedSink(inner, live=True)
+    sink = QueuedSink(inner, live=True, called="door.mp4")
     sink.write(results(1)[0])
     until(sink._box.empty)  # the thread holds the first
     for one in results(DEPTH + 4, start=1):
@@ -81,7 +81,7 @@ def test_a_live_source_leaves_out_what_finds_no_room(caplog: pytest.LogCaptureFi
     sink.close()
     assert inner.written == list(range(DEPTH + 1))
     assert sink.left_out == 4
-    assert "inner: 4 frames left out" in caplog.text
+    assert "door.mp4: 4 frames left out" in caplog.text
 
 
 @pytest.mark.parametrize("live", [True, False])
