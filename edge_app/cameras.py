@@ -140,12 +140,9 @@ def run(
         if stop.is_set():
             raise StoppedEarly("stopped before a camera opened")
         raise SourceError(f"none of the {len(cameras)} cameras can be watched")
-    totals.extra = summary.to_dict()
-    try:
-        totals.close()
-    finally:
-        if faults:
-            raise faults[0]
+    summary.incomplete.extend(totals.finish(summary.to_dict()))
+    if faults:
+        raise faults[0]
     return summary
 
 

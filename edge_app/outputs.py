@@ -101,10 +101,9 @@ class Outputs:
             with contextlib.suppress(SinkError):  # they are held, and closing tries once more and reports
                 self._events.append(events)
 
-    def write_summary(self, facts: dict[str, Any]) -> None:
-        """Write the summary file, if one is wanted."""
-        self.tally.extra = facts
-        self.tally.close()
+    def write_summary(self, facts: dict[str, Any]) -> list[str]:
+        """Write the summary file, if one is wanted. Gives why it is not complete, if it is not."""
+        return self.tally.finish(facts)
 
     def reopen(self) -> None:
         """Open the events file anew before the next write: log rotation has moved it. Safe in a signal handler."""

@@ -243,12 +243,10 @@ def watch(
         _warn_if_too_short(settings, spec.display, tally.frames)
     if failure and on_error is None:
         summary.failed.append(str(failure) if isinstance(failure, EdgeAppError) else repr(failure))
-    try:
-        outputs.write_summary(summary.to_dict())
-    finally:
-        if failure and on_error is None:
+    summary.failed += outputs.write_summary(summary.to_dict())
+    if failure:
+        if on_error is None:
             raise failure
-    if failure and on_error:
         on_error(failure)
     return summary
 

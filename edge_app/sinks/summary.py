@@ -1,6 +1,7 @@
 """What a run came to: takes results, counts frames, persons and verdicts; may write them to a JSON file."""
 
 import json
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from edge_app.errors import SinkError
 from edge_app.events import Event
 from edge_app.frames import FrameResult
 from edge_app.verdicts import Label
+
+log = logging.getLogger(__name__)
 
 
 class SummarySink:
@@ -92,6 +95,17 @@ class SummarySink:
             "events": self.events,
             **self.extra,
         }
+
+    def finish(self, facts: dict[str, Any]) -> list[str]:
+        """Write the file with these facts as `extra`. Gives why it is not complete, if it is not: what was counted is
+        worth telling all the same."""
+        self.extra = facts
+        try:
+            self.close()
+        except SinkError as error:
+            log.error("%s: %s", self.name, error)
+            return [str(error)]
+        return []
 
     def close(self) -> None:
         """Write the file, whole or not at all.

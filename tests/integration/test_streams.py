@@ -99,6 +99,18 @@ class TestRun:
         assert "error: /dev/full: events cannot be written" in err
 
 
+@pytest.mark.usefixtures("models", "astronaut")
+@pytest.mark.parametrize("source", ["demo", "demo demo"])
+def test_the_totals_are_told_though_their_file_cannot_be_written(tmp_path: Path, source: str) -> None:
+    code, out, err = shell(tmp_path, f"run {source} --max-frames 40 --events e.jsonl --summary /dev/full", "")
+    assert code == 5
+    assert out.startswith("done\n")
+    assert "persons" in out
+    error = "error: /dev/full: the summary cannot be written (No space left on device): this output is not complete"
+    assert err.splitlines()[-1].startswith(error)
+    assert (tmp_path / "e.jsonl").stat().st_size > 0
+
+
 @pytest.fixture
 def full_pipe() -> Iterator[int]:
     reader, writer = os.pipe()
