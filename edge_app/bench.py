@@ -130,7 +130,8 @@ class BenchReport:
             figure.savefig(picture, dpi=120, format=png.suffix[1:] or "png")
             path = files.write_new(png, picture.getvalue(), mode, overwrite)
         except (OSError, ValueError) as error:  # ValueError: an ending that is no picture format
-            raise SinkError(f"{png}: the chart cannot be written ({error}); expected a .png in a folder") from None
+            reason = getattr(error, "strerror", None) or error
+            raise SinkError(f"{png}: the chart cannot be written ({reason}); expected a .png in a folder") from None
         if path != png:
             log.warning("%s: the chart is written to %s, because that exists (--overwrite replaces it)", png, path)
 

@@ -99,13 +99,17 @@ def run_command(
         bool | None, typer.Option("--show/--headless", help="Open a window (q or Esc quits).  [default: headless]")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE.mp4", help="Write the annotated video, H.264.  [default: none]")
+        Path | None,
+        typer.Option(readable=False, metavar="FILE.mp4", help="Write the annotated video, H.264.  [default: none]"),
     ] = None,
     events: Annotated[
-        Path | None, typer.Option(metavar="FILE.jsonl", help="Append events, one JSON object a line.  [default: none]")
+        Path | None,
+        typer.Option(
+            readable=False, metavar="FILE.jsonl", help="Append events, one JSON object a line.  [default: none]"
+        ),
     ] = None,
     summary: Annotated[
-        Path | None, typer.Option(metavar="FILE.json", help="Write the final summary.  [default: none]")
+        Path | None, typer.Option(readable=False, metavar="FILE.json", help="Write the final summary.  [default: none]")
     ] = None,
     overwrite: OverwriteOption = None,
     max_frames: Annotated[
@@ -216,10 +220,14 @@ def _stopped(received: list[int]) -> int:
 
 @app.command("image")
 def image_command(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders with their subfolders.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(readable=False, metavar="PATH...", help="Pictures, or folders with their subfolders."),
+    ],
     format: Annotated[Format, typer.Option("--format", help="jsonl: one JSON object a picture.")] = Format.table,
     output_dir: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Write annotated copies here.  [default: none]")
+        Path | None,
+        typer.Option(readable=False, metavar="FOLDER", help="Write annotated copies here.  [default: none]"),
     ] = None,
     overwrite: OverwriteOption = None,
     config: ConfigOption = None,
@@ -244,28 +252,44 @@ def image_command(
         print_error(str(error))
 
     rows: list[tuple[str, ...]] = []
-    for picture in judge(paths, settings, output_dir=output_dir, on_error=on_error):
-        totals.add(picture)
+
+    def tell() -> None:
+        if rows:
+            report.table(("picture", "size", "box x0 y0 x1 y1", "score", "label", "mask probability"), rows)
+        told = totals.text(settings.detector.min_face_px)
         if format is Format.jsonl:
-            try:
-                report.to_json(picture.to_dict())
-            except OutputClosed:
-                if output_dir is None:
-                    raise
-                silence_stdout()  # the copies are wanted all the same
-            continue
-        name, size = str(picture.path), "x".join(map(str, picture.size))
-        rows += [
-            (name, size, " ".join(f"{v:.0f}" for v in f.box), f"{f.score:.2f}", f.label, f"{f.mask_probability:.2f}")
-            for f in picture.faces
-        ] or [(name, size, "no face", "", "", "")]
-    if rows:
-        report.table(("picture", "size", "box x0 y0 x1 y1", "score", "label", "mask probability"), rows)
-    told = totals.text(settings.detector.min_face_px)
-    if format is Format.jsonl:
-        say(told)
-    else:
-        report.line(told)
+            say(told)
+        else:
+            report.line(told)
+
+    try:
+        for picture in judge(paths, settings, output_dir=output_dir, on_error=on_error):
+            totals.add(picture)
+            if format is Format.jsonl:
+                try:
+                    report.to_json(picture.to_dict())
+                except OutputClosed:
+                    if output_dir is None:
+                        raise
+                    silence_stdout()  # the copies are wanted all the same
+                continue
+            name, size = str(picture.path), "x".join(map(str, picture.size))
+            rows += [
+                (
+                    name,
+                    size,
+                    " ".join(f"{v:.0f}" for v in f.box),
+                    f"{f.score:.2f}",
+                    f.label,
+                    f"{f.mask_probability:.2f}",
+                )
+                for f in picture.faces
+            ] or [(name, size, "no face", "", "", "")]
+    except (SinkError, KeyboardInterrupt):
+        if totals.pictures:
+            tell()  # those that were judged before
+        raise
+    tell()
     return SourceError.exit_code if totals.failed else 0
 
 
@@ -279,7 +303,8 @@ def bench_command(
         bool, typer.Option("--classic", help="Also time the classic recipe and whole commands; needs onnx.")
     ] = False,
     chart: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw a bar chart; needs matplotlib.  [default: none]")
+        Path | None,
+        typer.Option(readable=False, metavar="FILE.png", help="Draw a bar chart; needs matplotlib.  [default: none]"),
     ] = None,
     overwrite: OverwriteOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -310,12 +335,14 @@ def bench_command(
     if chart:
         clashes.check({f"--chart {chart}": chart}, settings, config)
     result = run_bench(settings, frames, classic)
-    if chart:
-        result.plot(chart, settings.output.permissions, settings.output.overwrite)
-    if as_json:
-        report.to_json(result.to_dict(), indent=2)
-    else:
-        report.table(("measured", "value"), [tuple(map(str, row)) for row in result.rows()])
+    try:
+        if chart:
+            result.plot(chart, settings.output.permissions, settings.output.overwrite)
+    finally:  # what took minutes to measure is told in any case
+        if as_json:
+            report.to_json(result.to_dict(), indent=2)
+        else:
+            report.table(("measured", "value"), [tuple(map(str, row)) for row in result.rows()])
     return 0
 
 

@@ -8,7 +8,10 @@ import typer
 from edge_app.board import profiles
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings file.  [default: ./config.yaml if present]")
+    Path | None,
+    typer.Option(
+        "--config", readable=False, metavar="FILE", help="Settings file.  [default: ./config.yaml if present]"
+    ),
 ]
 ProfileOption = Annotated[
     str | None, typer.Option(metavar="NAME", help=f"Board profile: {', '.join(profiles())}.  [default: by the board]")

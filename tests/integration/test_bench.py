@@ -10,6 +10,7 @@ import pytest
 
 from edge_app.bench import peak_rss_mib, run_bench
 from edge_app.classic import resnet50
+from edge_app.cli import main
 from edge_app.errors import ModelError, SinkError, SourceError
 from edge_app.settings import Settings
 from tests.media import Pixels
@@ -69,6 +70,18 @@ def test_the_classic_recipe_is_run_on_the_same_frames(models: Path, tmp_path: Pa
     assert (tmp_path / "bench-2.png").is_file()
     with pytest.raises(SinkError, match="none"):
         report.plot(chart / "none" / "bench.png")
+
+
+def test_the_figures_are_told_though_the_chart_cannot_be_drawn(
+    models: Path, tmp_path: Path, astronaut: Pixels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    cv2.imwrite(str(tmp_path / "a.png"), astronaut)
+    (tmp_path / "chart.png").mkdir()
+    assert main(["bench", str(tmp_path), "--chart", str(tmp_path / "chart.png")]) == 5
+    told = capsys.readouterr()
+    assert "decoding alone" in told.out
+    assert "chart.png: the chart cannot be written (Is a directory)" in told.err
 
 
 def test_the_classic_network_is_resnet_50() -> None:

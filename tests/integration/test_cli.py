@@ -273,6 +273,18 @@ class TestImage:
         assert (pictures / "portrait.png").read_bytes() == before
         assert not (pictures / "portrait_3.png").exists()
 
+    @pytest.mark.parametrize("format", ["table", "jsonl"])
+    def test_what_was_judged_before_a_copy_failed_is_told(
+        self, edge_app: Run, pictures: Path, tmp_path: Path, format: str
+    ) -> None:
+        (tmp_path / "out" / "wall.jpg").mkdir(parents=True)
+        files = (pictures / "portrait.png", pictures / "wall.jpg")
+        result = edge_app("image", *files, "--output-dir", "out", "--format", format)
+        assert result.returncode == 5
+        assert result.stderr.splitlines()[-1] == "error: out/wall.jpg: cannot be written (Is a directory)"
+        assert "portrait.png" in result.stdout
+        assert "pictures: 1, faces: 1 (0 mask, 1 no_mask, 0 unsure)" in result.stdout + result.stderr
+
     def test_output_folder_that_cannot_be(self, edge_app: Run, pictures: Path, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         result = edge_app("image", pictures / "portrait.png", "--output-dir", tmp_path / "file" / "sub")

@@ -4,11 +4,13 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 import yaml
 
-from edge_app.cli import main
+from edge_app.cli import app, main
 from edge_app.errors import EdgeAppError, ModelError, SinkError, SourceError, WatchdogError
 from edge_app.process import guarded, stop_on_signal
 from edge_app.text import printable
@@ -33,6 +35,14 @@ class TestUsage:
         flags = "--config --profile --headless --show --output --events --summary --max-frames --set --camera"
         assert all(flag in text for flag in flags.split())
         assert "[default: " in text
+
+    def test_whether_a_file_can_be_read_is_told_by_who_opens_it(self) -> None:
+        """Else one unreadable picture would keep others from being judged, and outputs would have to be readable."""
+        commands: Any = typer.main.get_group(app).commands.values()
+        given = [parameter.type_descriptor for command in commands for parameter in command.params]
+        paths = [each.parameter_info for each in given if "Path" in str(each.annotation)]
+        assert len(paths) >= 7
+        assert not any(each.readable or each.writable for each in paths)
 
     def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--version"]) == 0
