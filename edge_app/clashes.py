@@ -1,4 +1,4 @@
-"""Refuses outputs that would destroy something: what a run reads, or another of its outputs. Opens nothing.
+"""Refuses outputs that would destroy something: what a run reads, another of its outputs, or a file of somebody else.
 
 Two names are one file when they lead to the same inode, or, where a file is not there yet, to the same path once
 links and `..` are resolved.
@@ -28,12 +28,14 @@ def check_outputs(settings: Settings, config: Path | None = None) -> None:
         config: the settings file in use; None: ./config.yaml where there is one.
 
     Raises:
-        UsageError: an output is something that the run reads, or another output.
+        UsageError: an output is something that the run reads, or another output, or a file that a run has not written.
     """
     videos = {f"--output {video}": video for video in _videos(settings)}
     others = {f"--{kind} {path}": path for kind in ("events", "summary") if (path := getattr(settings.output, kind))}
     check(videos | others, settings, config)
     for name, path in others.items():
+        if _is_foreign(path):
+            raise UsageError(f"{name}: this file holds something else than JSON: choose another name")
         for video_name, video in videos.items():
             if _is_further(path, video):
                 raise UsageError(f"{name}: such names are kept for {video_name}, if that one is taken: choose another")
@@ -61,6 +63,18 @@ def _is_further(path: Path, video: Path) -> bool:
     """Whether this is a name that the video takes where its own is not free."""
     same_name = re.fullmatch(rf"{re.escape(video.stem)}-\d+{re.escape(video.suffix)}", path.name)
     return same_name is not None and os.path.realpath(path.parent) == os.path.realpath(video.parent)
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file is there that no run has written. One that a power failure has left blank may be ours."""
+    if not path.is_file() or own_stream(path) is not None:
+        return False
+    try:
+        with path.open("rb") as file:
+            start = file.read(4096).lstrip(b"\0 \t\r\n")
+    except OSError:  # told when it is opened for writing
+        return False
+    return bool(start) and not start.startswith(b"{")
 
 
 def _identity(path: Path) -> _Key | None:

@@ -27,7 +27,7 @@ def refused(one: Settings, config: Path | None = None) -> str:
 @pytest.mark.parametrize("kind", ["video", "events", "summary"])
 @pytest.mark.parametrize("name", ["c.mp4", "./c.mp4", "sub/../c.mp4", "link.mp4", "hard.mp4", "to/c.mp4", "absolute"])
 def test_the_source_by_any_name(tmp_path: Path, kind: str, name: str) -> None:
-    Path("c.mp4").write_text("film")
+    Path("c.mp4").touch()
     Path("sub").mkdir()
     Path("link.mp4").symlink_to("c.mp4")
     Path("hard.mp4").hardlink_to("c.mp4")
@@ -82,6 +82,20 @@ def test_one_file_for_two_outputs(there: bool) -> None:
     assert "--output x.mp4" in refused(settings("demo", output={"video": "x.mp4", "events": "./x.mp4"}))
     Path("link.mp4").symlink_to("not-there-yet")
     assert "also" in refused(settings("demo", output={"events": "link.mp4", "summary": "not-there-yet"}))
+
+
+@pytest.mark.parametrize("kind", ["events", "summary"])
+def test_a_file_that_is_neither_events_nor_a_summary(kind: str) -> None:
+    for number, content in enumerate((b"\0\0\0\x1cftypisom", b"\xff\xd8\xff", b"a: note\n", b" [1]")):
+        path = Path(f"file{number}")
+        path.write_bytes(content)
+        message = refused(settings("demo", output={kind: path}))
+        assert message == f"--{kind} {path}: this file holds something else than JSON: choose another name"
+        assert path.read_bytes() == content
+    for number, content in enumerate((b"", b'{"type": "ne', b'\n{"a": 1}', b"\0" * 5000)):
+        Path(f"ours{number}").write_bytes(content)
+        check_outputs(settings("demo", output={kind: f"ours{number}"}))
+    check_outputs(settings("demo", output={"video": "file0"}))  # it is kept, and another name is taken
 
 
 def test_devices_and_pipes_may_take_two_outputs(tmp_path: Path) -> None:
