@@ -37,7 +37,8 @@ class FrameReader:
         settings: timeouts, reconnecting and `max_fps`.
         opener: opens the source; another one may stand in for hardware.
         on_refused: told of each attempt to open a live source for the first time that has failed. Who asks for this is
-            the one who gives up: `settings.wait_s` does not count then.
+            the one who gives up: `settings.wait_s` does not count then. Warnings name the camera then, for it is one
+            of several.
 
     Raises (on entering):
         StoppedEarly: `stop` was called before a live source had opened.
@@ -56,6 +57,7 @@ class FrameReader:
     ) -> None:
         self._spec, self._settings = spec, settings
         self._opener, self._on_refused = opener, on_refused
+        self._whose = f"{settings.camera}: " if on_refused else ""
         self._mailbox = Mailbox()
         self._stopping = threading.Event()
         self._backoff = Backoff(settings.reconnect_min_s, settings.reconnect_max_s)
@@ -150,10 +152,12 @@ class FrameReader:
                 if self._stopping.is_set():
                     raise self._stopped_early() from None
                 if time.monotonic() >= give_up:
+                    if not wait_s:
+                        raise
                     raise SourceError(f"{error} (given up after source.wait_s = {wait_s:g} s)") from None
                 if self._on_refused is not None:
                     self._on_refused(error)
-                log.log(logging.DEBUG if told else logging.WARNING, "%s; trying again", error)
+                log.log(logging.DEBUG if told else logging.WARNING, "%s%s; trying again", self._whose, error)
                 told = True
             else:
                 self._backoff.reset()
@@ -242,9 +246,9 @@ class FrameReader:
                 if connection.active_at - connection.opened_at >= GOOD_STRETCH_S:
                     self._backoff.reset()
                 lost_at, attempts = connection.active_at, 0
-                log.warning("%s; reconnecting", reason)
+                log.warning("%s%s; reconnecting", self._whose, reason)
             else:
-                log.debug("%s", reason)
+                log.debug("%s%s", self._whose, reason)
             attempts += 1
             self._abandon(connection)
             if self._stopping.wait(self._backoff.next()) or not self._wait_for_room():
@@ -264,7 +268,8 @@ class FrameReader:
             if reopening and connection.frames:
                 reopening = False
                 self._reconnects += 1
-                log.warning("%s: back after %.1f s (attempt %d)", name, time.monotonic() - lost_at, attempts)
+                away_s = time.monotonic() - lost_at
+                log.warning("%s%s: back after %.1f s (attempt %d)", self._whose, name, away_s, attempts)
             if ended:
                 return str(connection.error) if connection.error else f"{name}: the stream ended"
             silent = time.monotonic() - max(connection.active_at, awake.since())
@@ -284,7 +289,8 @@ class FrameReader:
         told = False
         while len(self._abandoned) >= MAX_ABANDONED:
             if not told:
-                log.warning("%s: %d reads hang; waiting for one to return", self._spec.display, len(self._abandoned))
+                name = f"{self._whose}{self._spec.display}"
+                log.warning("%s: %d reads hang; waiting for one to return", name, len(self._abandoned))
                 told = True
             if self._stopping.wait(1.0):
                 return False

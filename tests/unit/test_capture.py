@@ -298,11 +298,13 @@ def test_waits_double_up_to_the_longest_and_start_anew() -> None:
     assert all(0.8 <= jittered.next() <= 1.0 for _ in range(50))
 
 
-def test_a_camera_that_is_waited_for_in_vain_names_the_setting() -> None:
+@pytest.mark.parametrize(("wait_s", "why"), [(0.0, ""), (0.1, " (given up after source.wait_s = 0.1 s)")])
+def test_a_camera_that_is_waited_for_in_vain_names_the_setting(wait_s: float, why: str) -> None:
     refused = SourceError("rtsp://***@host/1: connection refused")
-    with pytest.raises(SourceError) as caught, reader(LIVE, refused):
+    settings = QUICK.model_copy(update={"wait_s": wait_s})
+    with pytest.raises(SourceError) as caught, reader(LIVE, *[refused] * 20, settings=settings):
         pass
-    assert str(caught.value) == f"{refused} (given up after source.wait_s = 0 s)"
+    assert str(caught.value) == f"{refused}{why}"
 
 
 def test_who_wants_to_hear_of_refusals_decides_when_to_give_up() -> None:
@@ -313,6 +315,20 @@ def test_who_wants_to_hear_of_refusals_decides_when_to_give_up() -> None:
     with waiting as frames:
         assert next(iter(frames)).index >= 0
     assert refusals == [refused] * 4
+
+
+def test_one_of_several_cameras_is_named_in_what_is_said_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    refused = SourceError("rtsp://***@host/***: connection refused")
+    lives = [refused, Scripted(LIVE, 5, 0.002), Scripted(LIVE, 10_000, 0.002)]
+    door = QUICK.model_copy(update={"camera": "door"})
+    with FrameReader(LIVE, door, opener=lambda *_: life(lives), on_refused=lambda _: None) as frames:
+        for _ in frames:
+            if frames.stats()["reconnects"]:
+                break
+    late, lost, back = (record.getMessage() for record in caplog.records)
+    assert late == f"door: {refused}; trying again"
+    assert lost.startswith("door: rtsp://***@host/1: ")
+    assert back.startswith("door: rtsp://***@host/1: back after ")
 
 
 def life(lives: list[Source | Exception]) -> Source:
