@@ -234,7 +234,7 @@ def image_command(
     profile: ProfileOption = None,
     assignments: SetOption = None,
 ) -> int:
-    """Judge the faces in pictures, as a table or JSON Lines, and tell the totals.
+    """Judge the faces in pictures: a table or JSON Lines, and totals.
 
     A picture that cannot be read is reported, the others are still done, and the exit code is 4.
     """
@@ -297,7 +297,8 @@ def image_command(
 def bench_command(
     source: SourceArgument = None,
     frames: Annotated[
-        int | None, typer.Option("--frames", "--max-frames", metavar="N", help="Frames to measure.  [default: all]")
+        int | None,
+        typer.Option("--frames", "--max-frames", metavar="N", help="Frames to measure.  [default: all; 100 if live]"),
     ] = None,
     classic: Annotated[
         bool, typer.Option("--classic", help="Also time the classic recipe and whole commands; needs onnx.")

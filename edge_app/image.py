@@ -79,7 +79,7 @@ class Totals:
         labels = ", ".join(f"{self.faces[label]} {label}" for label in ("mask", "no_mask", "unsure"))
         words = f"pictures: {self.pictures}, faces: {self.faces.total()} ({labels})"
         if self.too_small:
-            words += f"; left out as narrower than detector.min_face_px = {min_face_px}: {self.too_small}"
+            words += f"; {self.too_small} left out, narrower than detector.min_face_px = {min_face_px}"
         return words + (f"; could not be judged: {self.failed}" if self.failed else "")
 
 

@@ -198,8 +198,9 @@ def summary(facts: Mapping[str, Any]) -> None:
     losses = {"dropped frames": "dropped_frames", "reconnects": "reconnects", "failed writes": "sink_errors"}
     rows += [(words, str(facts[key])) for words, key in losses.items() if facts[key]]
     for camera in facts.get("cameras", ()):
-        told_of = f"{camera['frames']} frames, {camera['fps']:.1f} fps, {_count(camera['persons'], 'person')}"
-        rows.append((f"{camera['camera']}", f"{told_of}, {camera['events']} events"))
+        counts = [_count(camera[f"{noun}s"], noun) for noun in ("frame", "person", "event")]
+        counts.insert(1, f"{camera['fps']:.1f} fps")
+        rows.append((camera["camera"], ", ".join(counts)))
         rows += [(f"{name} file", str(path)) for name, path in camera["outputs"].items() if path]
     rows += [(f"{name} file", str(path)) for name, path in facts["outputs"].items() if path]
     for text in ("interrupted" if facts["interrupted"] else "done", *(f"  {n:<14} {value}" for n, value in rows)):

@@ -54,7 +54,7 @@ class Windows:
         if self._told or len(self._intervals) < _SURE:
             return
         longer = [
-            f"{key} = {as_set:g} s to {now:.1f} s"
+            f"{key} from {as_set:g} s to {now:.1f} s"
             for key, as_set, now in (
                 ("verdict.window_s", self._verdict.window_s, self.window_s),
                 ("tracker.lost_s", self._tracker.lost_s, self.lost_s),
@@ -63,5 +63,5 @@ class Windows:
         ]
         if longer:
             self._told = True
-            frames = f"{self._name}: about {1 / period:.3g} frames a second"
-            log.warning("%s: too few for the windows of time, lengthened: %s", frames, ", ".join(longer))
+            rate = f"{self._name}: about {1 / period:.3g} fps"
+            log.warning("%s is too slow for the windows of time, lengthened: %s", rate, ", ".join(longer))

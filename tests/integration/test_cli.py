@@ -180,7 +180,7 @@ class TestImage:
         result = edge_app("image", pictures / "portrait.png", "--set", "detector.min_face_px=300", "--format", "jsonl")
         picture = json.loads(result.stdout)
         assert (picture["faces"], picture["faces_too_small"]) == ([], 1)
-        assert "narrower than detector.min_face_px = 300: 1" in result.stderr
+        assert "; 1 left out, narrower than detector.min_face_px = 300" in result.stderr
 
     @pytest.mark.parametrize(
         ("url", "shown"),

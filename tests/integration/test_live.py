@@ -43,7 +43,7 @@ def test_one_frame_a_second_is_enough_for_a_verdict(tmp_path: Path, portrait: Pa
         command.wait_until(lambda: told(tmp_path / "e.jsonl"), "a person is told")
         assert command.finish(signal.SIGTERM) == 0, command.err
     assert told(tmp_path / "e.jsonl") == [("new", "no_mask"), ("end", "no_mask")]
-    assert command.err.count("too few for the windows of time, lengthened: verdict.window_s = 1.5 s to ") == 1
+    assert command.err.count("too slow for the windows of time, lengthened: verdict.window_s from 1.5 s to ") == 1
 
 
 def test_who_was_in_view_ends_while_the_camera_is_lost(tmp_path: Path, portrait: Path) -> None:

@@ -27,7 +27,7 @@ class TestLowRates:
         assert (summary.persons, summary.verdicts["no_mask"]) == (1, 1)
         assert [event["type"] for event in lines(tmp_path / "e.jsonl")] == ["new", "end"]
         (line,) = [record.getMessage() for record in caplog.records]
-        assert line.startswith(f"camera: about {float(fps):g} frames a second: too few")
+        assert line.startswith(f"camera: about {float(fps):g} fps is too slow")
 
     def test_a_clip_too_short_for_a_verdict_says_so(
         self, models: Path, astronaut: Pixels, tmp_path: Path, caplog: pytest.LogCaptureFixture

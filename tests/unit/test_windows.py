@@ -45,8 +45,8 @@ def test_at_low_rates_they_hold_the_votes_of_a_verdict_and_one_line_says_so(
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage() == (
-        f"door: about {fps:g} frames a second: too few for the windows of time, lengthened: "
-        f"verdict.window_s = 1.5 s to {expected[0]:.1f} s, tracker.lost_s = 1.5 s to {expected[1]:.1f} s"
+        f"door: about {fps:g} fps is too slow for the windows of time, lengthened: "
+        f"verdict.window_s from 1.5 s to {expected[0]:.1f} s, tracker.lost_s from 1.5 s to {expected[1]:.1f} s"
     )
 
 
