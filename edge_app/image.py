@@ -21,6 +21,7 @@ from edge_app.classifier import MaskClassifier
 from edge_app.detector import open_detector
 from edge_app.errors import SinkError, SourceError, first_line
 from edge_app.overlay import annotate_image
+from edge_app.pictures import MAX_SIDE
 from edge_app.quality import QualityGate
 from edge_app.redact import redact
 from edge_app.settings import OutputSettings, Settings
@@ -157,6 +158,10 @@ def _expand(paths: Iterable[Path], on_error: Callable[[SourceError], None]) -> I
             on_error(error)
 
 
+# Of the formats that a copy may have, pixels; a larger copy is a PNG.
+_LARGEST_SIDE = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383, ".png": MAX_SIDE, ".bmp": MAX_SIDE}
+
+
 class _Names:
     """Gives each picture its own file in the output folder: face.jpg, face_2.jpg, …
 
@@ -169,7 +174,8 @@ class _Names:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SinkError(f"{folder}: cannot be made ({error.strerror}): choose another --output-dir") from None
-        self._taken = {path.resolve() for path in inputs} if output.overwrite else set()  # else all that exists is
+        # Without `overwrite` all that exists is taken anyway. Not `Path.resolve`, which fails at a link to itself.
+        self._taken = {Path(os.path.realpath(path)) for path in inputs} if output.overwrite else set()
 
     def write(self, path: Path, image: npt.NDArray[np.uint8]) -> None:
         """Write the copy of the picture `path`.
@@ -177,7 +183,9 @@ class _Names:
         Raises:
             SinkError: it cannot be encoded or written.
         """
-        suffix = path.suffix if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp") else ".png"
+        suffix = path.suffix if path.suffix.lower() in _LARGEST_SIDE else ".png"
+        if max(image.shape[:2]) > _LARGEST_SIDE[suffix.lower()]:
+            suffix = ".png"
         wanted = self._folder / f"{path.stem}{suffix}"
         output, real = self._output, self._folder.resolve()
         try:

@@ -247,6 +247,13 @@ class TestImage:
         assert copy is not None
         assert copy.shape == astronaut.shape
 
+    def test_a_copy_too_long_for_its_format_is_a_png(self, edge_app: Run, tmp_path: Path) -> None:
+        cv2.imwrite(str(tmp_path / "long.png"), grey(90, 20_000, 40))
+        (tmp_path / "long.png").rename(tmp_path / "long.webp")  # formats are told by content
+        result = edge_app("image", tmp_path / "long.webp", "--output-dir", "out")
+        assert result.returncode == 0, result.stderr
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["long.png"]
+
     def test_copies_follow_no_link_and_keep_what_is_there(self, edge_app: Run, pictures: Path, tmp_path: Path) -> None:
         folder, victim = tmp_path / "out", tmp_path / "victim"
         folder.mkdir()
