@@ -50,6 +50,8 @@ def check(outputs: Mapping[str, Path], settings: Settings, config: Path | None =
         if (key := _identity(path)) is not None:
             taken.setdefault(key, what)
     for name, path in outputs.items():
+        if str(path) == "-":
+            raise UsageError(f"{name}: this is no name for a file; standard output is /dev/stdout")
         key = _identity(path)
         if key is None:
             continue

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge_app import shared_libraries
-from edge_app.board import board_text
+from edge_app.board import board_text, detect_profile
 from edge_app.config import Resolved
 from edge_app.errors import EdgeAppError, ModelError, SourceError, UsageError
 from edge_app.redact import redact
@@ -62,7 +62,7 @@ def examine(resolved: Resolved | EdgeAppError, environment: dict[str, str] | Non
     """All findings, in reading order. `resolved` is the configuration, or why it could not be read."""
     env = dict(os.environ) if environment is None else environment
     if isinstance(resolved, EdgeAppError):
-        profile, settings = "", Settings()
+        profile, settings = detect_profile(board_text()), Settings()
         configuration = Row("configuration", "error", str(resolved), "correct it", resolved.exit_code)
     else:
         profile, settings = resolved.profile, resolved.settings

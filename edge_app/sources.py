@@ -94,6 +94,8 @@ def parse_source(text: str) -> SourceSpec:
         text = text.strip()
     if not text:
         raise UsageError("the source is empty: give a camera index, file, folder, URL, pipeline or `demo`")
+    if text == "-":
+        raise UsageError("-: standard input is /dev/stdin, a file of this name is ./-")
     register_source(text)
     shown = shown_source(text)
     if wrong := problem(text):

@@ -98,6 +98,12 @@ def test_a_file_that_is_neither_events_nor_a_summary(kind: str) -> None:
     check_outputs(settings("demo", output={"video": "file0"}))  # it is kept, and another name is taken
 
 
+def test_a_dash_is_no_file() -> None:
+    for kind in ("events", "summary"):
+        message = refused(settings("demo", output={kind: "-"}))
+        assert message == f"--{kind} -: this is no name for a file; standard output is /dev/stdout"
+
+
 def test_devices_and_pipes_may_take_two_outputs(tmp_path: Path) -> None:
     os.mkfifo("pipe")
     for name in ("/dev/null", "pipe", "/dev/stdout"):

@@ -114,9 +114,13 @@ def test_unavailable_provider_is_an_error() -> None:
     assert "NoSuchProvider" in row.advice
 
 
-def test_a_bad_configuration_does_not_stop_the_other_checks() -> None:
+def test_a_bad_configuration_does_not_stop_the_other_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "board_text", lambda: "Raspberry Pi 5 Model B Rev 1.0")
     rows = doctor.examine(UsageError("config.yaml line 1: unknown setting 'x'"), {})
     assert {"configuration", "opencv", "display"} <= {row.name for row in rows}
+    (board,) = (row for row in rows if row.name == "board")
+    assert board.status == "ok"
+    assert board.detail.endswith("profile pi5")
     assert doctor.exit_code(rows) == UsageError.exit_code
 
 

@@ -65,6 +65,14 @@ def test_summary_says_what_matters_and_where_files_are(capsys: pytest.CaptureFix
     assert not any(words[0] in ("dropped", "reconnects", "sink") for words in lines)
 
 
+def test_summary_of_several_cameras_counts_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    camera = {"camera": "door", "frames": 1, "fps": 25.0, "persons": 1, "events": 1, "outputs": {"video": "v-door.mp4"}}
+    report.summary(facts(cameras=[camera, {**camera, "frames": 2, "persons": 0, "events": 2, "outputs": {}}]))
+    text = capsys.readouterr().out
+    assert "  door           1 frame, 25.0 fps, 1 person, 1 event\n  video file     v-door.mp4\n" in text
+    assert "2 frames, 25.0 fps, 0 persons, 2 events\n" in text
+
+
 def test_summary_of_an_interrupted_run_with_losses(capsys: pytest.CaptureFixture[str]) -> None:
     report.summary(facts(interrupted=True, dropped_frames=7))
     text = capsys.readouterr().out

@@ -48,7 +48,7 @@ def test_kind_follows_from_the_text(text: str, kind: str, live: bool) -> None:
     assert (spec.kind, spec.live) == (kind, live)
 
 
-@pytest.mark.parametrize("text", ["", "  ", "ftp://host/x", "csi://front", "videotestsrc ! fakesink"])
+@pytest.mark.parametrize("text", ["", "  ", "-", "ftp://host/x", "csi://front", "videotestsrc ! fakesink"])
 def test_what_is_no_source_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError):
         parse_source(text)
