@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +23,8 @@ from edge_app.text import printable
 
 _WIDE = 200  # characters; width of tables that go into a file or pipe, where COLUMNS does not say otherwise
 _WIDEST = 100_000  # characters; no cell is as wide
+_BAR = 24 + 1 + 5  # characters that the bar and the time take more than a spinner
+_NAME = 6  # characters; less of a name says nothing
 _PATIENCE_S = 5.0  # for whoever reads standard output, once a run is over
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red", "mask": "green", "no_mask": "bold red"}
 
@@ -152,18 +155,23 @@ class ProgressView:
             sys.stderr.write(f"{self._name}: frame {state.frames}{of}  {status(state)}\n")
 
     def _show_bar(self, state: RunState) -> None:
+        """The name of the source has what the numbers leave; the bar is there where all of them have room beside it."""
+        console = self._bar.console if self._bar else _console(stderr=True)
+        text = f"frame {state.frames}{f'/{state.total}' if state.total else ''}  {status(state)}"
+        room = console.width - cell_len(text) - 4  # with a spinner, and a space between all
         if self._bar is None:
-            known = (BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-            columns = known if state.total else (SpinnerColumn("line"), TextColumn("frame {task.completed}"))
-            self._bar = Progress(
-                TextColumn("{task.fields[source]}", markup=False),
-                *columns,
-                TextColumn("{task.fields[status]}", markup=False),
-                console=_console(stderr=True),
-            )
-            self._bar.add_task("", total=state.total, source=self._name, status="")
-            self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=state.frames, total=state.total, status=status(state))
+            bar = (BarColumn(bar_width=24), TimeRemainingColumn(compact=True))
+            columns = bar if state.total and room > cell_len(self._name) + _BAR else (SpinnerColumn("line"),)
+            name, numbers = (TextColumn(f"{{task.fields[{field}]}}", markup=False) for field in ("source", "numbers"))
+            self._bar = Progress(name, *columns, numbers, console=console)
+            self._bar.add_task("", total=state.total, source="", numbers="")
+        if len(self._bar.columns) == 4:
+            room -= _BAR
+        source = Text(self._name if room >= min(_NAME, cell_len(self._name)) else "")
+        source.truncate(max(room, 0), overflow="ellipsis")
+        task = self._bar.task_ids[0]
+        self._bar.update(task, completed=state.frames, total=state.total, source=source.plain, numbers=text)
+        self._bar.start()
 
     def close(self) -> None:
         if self._bar is not None:

@@ -1,3 +1,5 @@
+import io
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +55,33 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(capsys: pytest.Captu
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err == "clip.mp4: frame 30/60  30.0 fps  1 person  1 mask  0 no_mask  0 unsure\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("total", [None, 60])
+@pytest.mark.parametrize(
+    ("columns", "name"), [(70, ""), (100, "recordings/"), (160, "recordings/entrance/2026-11/clip.mp4 ")]
+)
+def test_on_a_terminal_the_numbers_are_whole_and_the_name_has_what_is_left(
+    monkeypatch: pytest.MonkeyPatch, columns: int, name: str, total: int | None
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    state = State(total=total)
+    with report.progress("recordings/entrance/2026-11/clip.mp4") as view:
+        view(state)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
+    for shown in (line for line in re.split(r"[\r\n]+", text) if line.strip()):
+        assert shown.startswith(name)
+        assert len(shown) <= columns
+        numbers = f"frame 30{'/60' if total else ''}  {report.status(state)}"
+        assert numbers[: columns - 3] in shown  # a spinner and its spaces
 
 
 def test_summary_says_what_matters_and_where_files_are(capsys: pytest.CaptureFixture[str]) -> None:
