@@ -82,6 +82,11 @@ def list_images(folder: Path, on_error: Callable[[SourceError], None] | None = N
             on_error(error)
         else:
             log.warning("%s (passed over)", error)
+    if not media.pictures and media.videos:
+        number = len(media.videos)
+        raise SourceError(
+            f"{folder}: no pictures in this folder; its videos ({number}) are played by edge-app run FOLDER"
+        )
     if not media.pictures:
         raise SourceError(f"{folder}: no pictures in this folder; looked for {', '.join(IMAGE_SUFFIXES)}")
     return [Path(path) for path in media.pictures]

@@ -26,6 +26,12 @@ def test_pictures_come_in_the_order_people_count(tmp_path: Path) -> None:
     assert names == ["IMG0.PNG", *(f"img{i}.jpg" for i in range(1, 13)), "roll 2/1.tif", "roll 10/1.tif"]
 
 
+def test_who_asks_for_pictures_where_only_videos_are_is_told_how_to_play_them(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "sub/b.mkv", "notes.txt")
+    with pytest.raises(SourceError, match=r"no pictures in this folder; its videos \(2\) are played by edge-app run"):
+        list_images(tmp_path)
+
+
 def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "._a.jpg", ".b.mp4", ".thumbnails/c.jpg", "notes.txt")
     media = list_media(str(tmp_path))
