@@ -267,6 +267,11 @@ class Recording(io.FileIO):
         _write_all(self.fileno(), data)  # FFmpeg does not ask how much of it was taken
         return len(data)
 
+    @property
+    def removed(self) -> bool:
+        """Whether it has been given a name and has none any more."""
+        return self.path is not None and os.fstat(self.fileno()).st_nlink == 0
+
     def settle(self) -> None:
         """The recording is worth a name: take it, and the old one goes."""
         if self.path is not None:

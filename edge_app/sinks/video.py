@@ -1,6 +1,7 @@
 """The annotated video: takes results, writes an H.264 MP4 that a browser plays."""
 
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -47,7 +48,7 @@ class VideoSink:
 
     The first frame sets the size; later frames of another size are scaled to it. A file that is there is kept, and the
     next free name taken: `name-2.mp4`. After a failed write the file so far stays playable, and writing goes on in a
-    further file.
+    further file; a removed one counts as a failed write.
 
     path: the first file that holds frames, by its real name; None while there is none.
 
@@ -95,6 +96,7 @@ class VideoSink:
         try:
             self._encode(self._container, result)
             self._settle_if_whole()
+            self._check_there()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self._give_up()
             reason = getattr(error, "strerror", None) or error
@@ -110,6 +112,7 @@ class VideoSink:
             container.close()
             if stream is not None:  # or else no frame ever came: an empty file would look like a broken video
                 self._settle()
+            self._check_there()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self._cut()
             reason = getattr(error, "strerror", None) or error
@@ -172,7 +175,16 @@ class VideoSink:
             if size > self._header:
                 self._settle()
 
+    def _check_there(self) -> None:
+        """Else a recording that somebody has removed would grow unseen, and be told as written."""
+        if self._file.removed:
+            if self.path == self._file.path:
+                self.path = None
+            raise FileNotFoundError(errno.ENOENT, "it was removed meanwhile")
+
     def _settle(self) -> None:
+        if self._file.path is not None:
+            return
         self._file.settle()
         name, further = self._file.path, self.path is not None
         self.path = self.path or name
@@ -205,7 +217,7 @@ class VideoSink:
             file.truncate(size)
             if holds_frames:
                 self._settle()
-        self._number = file.number + (file.path is not None)
+        self._number = file.number + (file.path is not None and not file.removed)
         file.discard() if file.path is None else file.close()
 
 

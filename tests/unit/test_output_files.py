@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import threading
 from pathlib import Path
@@ -284,6 +285,44 @@ class TestVideo:
         sink.write(result(frame(60, 12.0)))
         sink.close()
         assert list(tmp_path.iterdir()) == [inner.path]
+
+    def test_one_that_is_removed_is_told_and_begun_anew(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        path = tmp_path / "folder" / "v.mp4"
+        inner = VideoSink(path, 25)
+        inner.retry_s = 0.0
+        sink = IsolatedSink(inner)
+
+        def write(start: int) -> None:
+            for index in range(start, start + 120):
+                sink.write(result(frame(index, index / 25)))
+
+        write(0)
+        shutil.rmtree(path.parent)
+        write(120)
+        assert (sink.errors, sink.last_error) == (1, None)
+        assert "v.mp4: the video cannot be written (it was removed meanwhile)" in caplog.text
+        path.unlink()
+        sink.close()
+        assert sink.last_error is not None
+        assert inner.path is None
+        assert list(path.parent.iterdir()) == []
+
+    def test_another_name_is_told_once(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        (tmp_path / "v.mp4").write_text("old")
+        sink = VideoSink(tmp_path / "v.mp4", 25)
+        for index in range(120):
+            sink.write(result(frame(index, index / 25)))
+        sink.close()
+        assert len(caplog.records) == 1
+
+    def test_a_moved_one_is_written_on(self, tmp_path: Path) -> None:
+        sink = VideoSink(tmp_path / "v.mp4", 25)
+        for index in range(150):
+            sink.write(result(frame(index, index / 25)))
+            if index == 120:
+                (tmp_path / "v.mp4").rename(tmp_path / "moved.mp4")
+        sink.close()
+        assert frames_of(tmp_path / "moved.mp4") == 150
 
     def test_a_slow_source_is_on_the_disk_with_the_next_frame(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
