@@ -124,7 +124,7 @@ def run_command(
     of the setting `sources` where it is set; what is given here is watched instead.
     Ctrl-C, SIGTERM or a closed terminal finishes the open files and prints the summary; a second one stops at once.
     """
-    with stop_on_signal() as (stop, received):  # loading takes seconds, in which a stop may come
+    with stop_on_signal(at_last=True) as (stop, received):  # loading takes seconds, in which a stop may come
         never_wait()
         _quiet_opencv()
         _require_opencv()

@@ -25,11 +25,14 @@ REPEAT_S = 1.0  # `timeout` signals a program and then its group; a closing term
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[tuple[threading.Event, list[int]]]:
+def stop_on_signal(at_last: bool = False) -> Iterator[tuple[threading.Event, list[int]]]:
     """The first SIGINT or SIGTERM sets the event; a later one ends the program at once, whatever it hangs in.
 
     SIGHUP is such a stop where there is a terminal, which has then been closed. Without one it asks a service to open
     its files anew, as log rotation does; the events file follows its path by itself, so the run just goes on.
+
+    at_last: the program ends after this. Once it was asked to stop and has done so, a further signal changes nothing:
+    everything is written, and the exit code must say so.
     """
     stop, received = threading.Event(), list[int]()
     terminal, first_at = has_terminal(), 0.0
@@ -61,7 +64,7 @@ def stop_on_signal() -> Iterator[tuple[threading.Event, list[int]]]:
         yield stop, received
     finally:
         for each, handler in before.items():
-            signal.signal(each, handler)
+            signal.signal(each, signal.SIG_IGN if at_last and received else handler)
         signal.set_wakeup_fd(wakeup)
         os.close(writer)
         listener.join()

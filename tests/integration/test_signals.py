@@ -41,6 +41,18 @@ def test_the_same_stop_twice_within_a_moment_is_one(tmp_path: Path, number: sign
     assert_interrupted(tmp_path)
 
 
+def test_a_stop_while_the_program_ends_does_not_change_its_code(tmp_path: Path) -> None:
+    with Running(tmp_path, *RUN) as command:
+        command.wait_until((tmp_path / "v.mp4").exists, "it has begun")
+        command.process.send_signal(signal.SIGINT)
+        command.wait_until(lambda: "summary file" in command.out, "all is told")
+        while command.process.poll() is None:
+            command.process.send_signal(signal.SIGTERM)
+            time.sleep(0.002)
+    assert command.process.returncode == 130, command.err
+    assert_interrupted(tmp_path)
+
+
 def test_timeout_of_the_shell_leaves_everything_complete(tmp_path: Path) -> None:
     """It signals the program, and at once its group, of which the program is one."""
     script = f"timeout --preserve-status -s INT 30 {' '.join([*COMMAND, *RUN])} & echo $!; wait"
