@@ -1,5 +1,6 @@
 """One command in a sandbox: what it wrote, how long it took, how much memory, and what it left behind."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -116,9 +117,10 @@ def _attend(
     done: list[Any] = []
     waiter = threading.Thread(target=lambda: done.append(os.wait4(process.pid, 0)), daemon=True)
     waiter.start()
-    sizes, hung = [0, 0], False
+    sizes, hung, seen = [0, 0], False, 0.0
     while waiter.is_alive():
         waiter.join(0.05)
+        seen = max(seen, _peak_mib(process.pid))
         now = [stream.stat().st_size for stream in streams]
         if now != sizes:
             sizes, last = now, time.monotonic()
@@ -127,7 +129,17 @@ def _attend(
             os.killpg(process.pid, signal.SIGKILL)
     _, status, usage = done[0]
     process.returncode = os.waitstatus_to_exitcode(status)  # or Popen would wait for it again
-    return None if hung else process.returncode, time.monotonic() - began, usage.ru_maxrss / 1024
+    # What the system says at the end counts from the peak of this process on, from which that one was started.
+    peak = usage.ru_maxrss / 1024
+    return None if hung else process.returncode, time.monotonic() - began, peak if peak > _peak_mib() else seen
+
+
+def _peak_mib(process: int | str = "self") -> float:
+    """Peak memory so far; 0 of a process that has ended."""
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), 0.0)
+    return 0.0
 
 
 def _faults(outcome: Outcome, patience_s: float, ceiling_mib: float) -> list[str]:
