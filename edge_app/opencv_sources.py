@@ -134,7 +134,7 @@ def open_stream(spec: SourceSpec, settings: SourceSettings) -> Source:
     deadline = time.monotonic() + settings.open_timeout_s
     check_reachable(spec.uri, settings.open_timeout_s)
     if is_playlist(spec.uri):
-        check_playlist(spec.uri, settings.open_timeout_s)
+        check_playlist(spec.uri, deadline - time.monotonic())
     options = stream_options(spec.uri, settings)
     parameters = {
         cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: max(500, round((deadline - time.monotonic()) * 1000)),

@@ -5,76 +5,72 @@ its list later: this protects from lists that are wrong, and does not make a hos
 """
 
 import re
-import urllib.error
+import time
 import urllib.parse
-import urllib.request
-from typing import Any
+from collections.abc import Iterator
 
+from edge_app import web
 from edge_app.errors import SourceError, first_line
 from edge_app.redact import redact, shown_source
 
 _MAX_BYTES = 1 << 20  # a playlist of a day of segments has a few hundred kB
-_MAX_LISTS = 20  # a stream comes in a handful of qualities
-_URI = re.compile(r'URI="([^"]*)"')
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None
+_MAX_LISTS = 20  # a stream comes in a handful of qualities, and FFmpeg opens each of them
+_URI = re.compile(r'URI=(?:"((?:[^"\\]|\\.)*)|([^\s,"][^\s,]*))')  # FFmpeg takes one without quotes too
 
 
 def check_playlist(url: str, timeout_s: float) -> None:
     """Read the playlist at `url` and those it names; what is no playlist is left to FFmpeg.
 
     Raises:
-        SourceError: it cannot be read, or names an address of another scheme, host or port.
+        SourceError: it cannot be read within that time, names an address of another scheme, host or port, or too many
+            playlists.
     """
+    deadline = time.monotonic() + timeout_s
     waiting, seen = [url], {url}
     while waiting:
         current = waiting.pop()
-        text = _fetch(current, timeout_s)
-        if not text.startswith("#EXTM3U"):
-            continue
-        for line in map(str.strip, text.splitlines()):
-            named = _URI.findall(line) if line.startswith("#") else [line] if line else []
-            for address in (urllib.parse.urljoin(_bare(current), name) for name in named):
-                if _origin(address) != _origin(url):
-                    raise SourceError(
-                        f"{shown_source(url)}: its playlist names another server, {redact(address)[:200]}; "
-                        "only what comes from the server asked for is played"
-                    )
-                if "m3u8" in address and address not in seen and len(seen) < _MAX_LISTS:
-                    seen.add(address)
-                    waiting.append(address)
+        for name in _named(_fetch(current, deadline)):
+            try:
+                address = urllib.parse.urljoin(web.without_login(current), name)
+            except ValueError:
+                raise SourceError(f"{shown_source(url)}: its playlist names what is no address") from None
+            if _origin(address) != _origin(url):
+                raise SourceError(
+                    f"{shown_source(url)}: its playlist names another server, {redact(address)[:200]}; "
+                    "only what comes from the server asked for is played"
+                )
+            if "m3u8" in address and address not in seen:
+                seen.add(address)
+                waiting.append(address)
+                if len(seen) > _MAX_LISTS:
+                    raise SourceError(f"{shown_source(url)}: its playlist names more than {_MAX_LISTS} others")
 
 
-def _fetch(url: str, timeout_s: float) -> str:
-    parts = urllib.parse.urlsplit(url)
-    opener = urllib.request.build_opener(_NoRedirect())
-    if parts.username:
-        logins = urllib.request.HTTPPasswordMgrWithPriorAuth()
-        user, password = (urllib.parse.unquote(part or "") for part in (parts.username, parts.password))
-        logins.add_password(None, _bare(url), user, password, is_authenticated=True)
-        opener.add_handler(urllib.request.HTTPBasicAuthHandler(logins))
+def _named(playlist: str) -> Iterator[str]:
+    """What a playlist names, as FFmpeg reads it."""
+    if not playlist.startswith("#EXTM3U"):
+        return
+    for line in map(str.strip, playlist.replace("\0", "\n").splitlines()):
+        if line.startswith("#"):
+            yield from (re.sub(r"\\(.)", r"\1", quoted) or bare for quoted, bare in _URI.findall(line))
+        elif line:
+            yield line
+
+
+def _fetch(url: str, deadline: float) -> str:
+    shown = shown_source(url)
     try:
-        with opener.open(_bare(url), timeout=timeout_s) as answer:
-            content: bytes = answer.read(_MAX_BYTES + 1)
-    except urllib.error.HTTPError as error:
-        error.close()
-        where = error.headers.get("Location")
-        moved = f", to {redact(urllib.parse.urljoin(_bare(url), where))}: give that address" if where else ""
-        raise SourceError(f"{shown_source(url)}: cannot be opened: {error.code} {error.reason}{moved}") from None
+        answer = web.get(url, max(0.1, deadline - time.monotonic()), _MAX_BYTES + 1)
     except Exception as error:  # urllib and http.client raise many types for what a server can do wrong
-        raise SourceError(f"{shown_source(url)}: cannot be opened: {first_line(error)}") from None
-    if len(content) > _MAX_BYTES:
-        raise SourceError(f"{shown_source(url)}: a playlist of more than {_MAX_BYTES >> 20} MiB is not read")
-    return content.decode("utf-8", "replace").lstrip("\ufeff")
-
-
-def _bare(url: str) -> str:
-    """The URL without its login."""
-    parts = urllib.parse.urlsplit(url)
-    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        raise SourceError(f"{shown}: cannot be opened: {first_line(error)}") from None
+    if answer.status[:1] != "2":
+        moved = f", to {redact(answer.moved)}: give that address" if answer.moved else ""
+        raise SourceError(f"{shown}: cannot be opened: {answer.status}{moved}")
+    if len(answer.content) > _MAX_BYTES:
+        raise SourceError(f"{shown}: a playlist of more than {_MAX_BYTES >> 20} MiB is not read")
+    if answer.packed:  # nobody asked for that, and FFmpeg would unpack it
+        raise SourceError(f"{shown}: a compressed playlist is not read")
+    return answer.content.decode("utf-8", "replace").lstrip("\ufeff")
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

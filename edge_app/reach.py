@@ -1,12 +1,11 @@
 """Says in words why a stream or video cannot be opened; OpenCV only answers no."""
 
-import base64
-import http.client
 import os
 import socket
 import urllib.parse
 import urllib.request
 
+from edge_app import web
 from edge_app.errors import SourceError
 from edge_app.ffmpeg import MAX_PIXELS, Options, limit_allocations
 from edge_app.redact import shown_source
@@ -102,20 +101,9 @@ def _proxied(parts: urllib.parse.SplitResult) -> bool:
 
 def _redirect(url: str, timeout_s: float) -> str | None:
     """Where the server at an http or https URL sends us instead; None where it does not."""
-    parts = urllib.parse.urlsplit(url)
-    if not url.startswith("http") or _proxied(parts):
+    if not url.startswith("http") or _proxied(urllib.parse.urlsplit(url)):
         return None
-    secure = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
-    login = f"{urllib.parse.unquote(parts.username or '')}:{urllib.parse.unquote(parts.password or '')}"
-    headers = {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"} if parts.username else {}
     try:
-        connection.request("GET", urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, "")), None, headers)
-        answer = connection.getresponse()
-        where = answer.getheader("Location")
-        return urllib.parse.urljoin(url, where) if 300 <= answer.status < 400 and where else None
-    except (OSError, ValueError, http.client.HTTPException):
+        return web.get(url, timeout_s, 0).moved
+    except Exception:  # a diagnosis must never hide the failure it explains
         return None
-    finally:
-        connection.close()
