@@ -16,6 +16,7 @@ from edge_app.errors import EdgeAppError, UsageError
 from edge_app.files import own_stream
 from edge_app.setting_keys import values
 from edge_app.settings import Settings, SourceSettings
+from edge_app.source_text import is_address
 
 _Key = tuple[int, int] | str
 _LOCATION = re.compile(r"\blocation\s*=\s*(?:\"([^\"]+)\"|(\S+))")  # the file of a GStreamer pipeline
@@ -52,6 +53,8 @@ def check(outputs: Mapping[str, Path], settings: Settings, config: Path | None =
     for name, path in outputs.items():
         if str(path) == "-":
             raise UsageError(f"{name}: this is no name for a file; standard output is /dev/stdout")
+        if is_address(path):
+            raise UsageError(f"{name.split()[0]}: this is an address, and an output is a file of this machine")
         key = _identity(path)
         if key is None:
             continue

@@ -19,12 +19,13 @@ import numpy.typing as npt
 from edge_app import files
 from edge_app.classifier import MaskClassifier
 from edge_app.detector import open_detector
-from edge_app.errors import SinkError, SourceError, first_line
+from edge_app.errors import SinkError, SourceError, UsageError, first_line
 from edge_app.overlay import annotate_image
 from edge_app.pictures import MAX_SIDE
 from edge_app.quality import QualityGate
 from edge_app.redact import redact
 from edge_app.settings import OutputSettings, Settings
+from edge_app.source_text import is_address
 from edge_app.sources import list_images, load_image
 from edge_app.verdicts import face_label
 
@@ -145,7 +146,7 @@ def judge(
 
 def _expand(paths: Iterable[Path], on_error: Callable[[SourceError], None]) -> Iterator[Path]:
     for path in paths:
-        if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)) and not os.path.lexists(path):
+        if is_address(path) and not os.path.lexists(path):
             url = redact(re.sub(":/+", "://", str(path), count=1))  # a `Path` has lost one slash
             on_error(SourceError(f"{url}: an address, not a picture; download it, or watch it with: edge-app run"))
             continue
@@ -170,6 +171,8 @@ class _Names:
 
     def __init__(self, folder: Path, inputs: Iterable[Path], output: OutputSettings) -> None:
         self._folder, self._output = folder, output
+        if is_address(folder):
+            raise UsageError("--output-dir: this is an address, and the copies go to a folder of this machine")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

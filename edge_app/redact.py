@@ -20,7 +20,8 @@ _MOST = 50_000  # 256 cameras have about 10,000 forms of secrets
 _LONGEST = 20_000  # characters of a text; nobody reads more
 
 _scheme = "|".join(STREAM_SCHEMES)
-_STREAM = re.compile(rf"(?<![a-zA-Z0-9+.-])(?:{_scheme})://", re.IGNORECASE)
+_STREAM = re.compile(rf"(?<![a-zA-Z0-9+.])(?:{_scheme})://", re.IGNORECASE)
+_AS_PATH = re.compile(rf"((?<![a-zA-Z0-9+.])(?:{_scheme}):)/(?=[^/\s])", re.IGNORECASE)  # which loses a slash
 _NAMED = re.compile(
     r"(?P<name>(?<![\w.-])[\w-]{0,40}?(?:pass?\w{0,20}|pwd?|psw|token|secret|credentials?|key|signature|sig|auth\w{0,20}|user-id)"
     r"(?:[\"']?\s?=\s?|[\"']\s?:\s?))(?!\*\*\*)(?:\"[^\"]*\"|'[^']*'|[^&\s!#,;\"']+)",
@@ -94,7 +95,7 @@ def looks_secret(text: str) -> bool:
 
 
 def _mask_patterns(text: str) -> str:
-    text = "\n".join(map(_mask_streams, text.split("\n")))
+    text = "\n".join(map(_mask_streams, _AS_PATH.sub(r"\1//", text).split("\n")))
     text = re.sub(r"\S+", lambda match: _mask_word(match[0]), text)
     return _HEADER.sub(rf"\g<name>{MASK}", _NAMED.sub(rf"\g<name>{MASK}", text))
 

@@ -12,6 +12,7 @@ import re
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
 MASK = "***"
@@ -24,6 +25,7 @@ _URL = re.compile(
     re.DOTALL,
 )
 _ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+(?:%[\w.-]+)?\]|[\w.-]{1,253})(?::(?P<port>\d{1,5}))?")
+_ADDRESS_AS_PATH = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")  # a `Path` loses one slash; one letter is a drive
 _ALMOST_URL = re.compile(r"(?:rtsps?|https?)(?::|//)|//", re.IGNORECASE)
 _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f]")
 _ODD = re.compile(r"[=@:;&?#\s]")
@@ -99,11 +101,19 @@ def shown_source(text: str) -> str:
 
 
 def is_file(text: str) -> bool:
-    """Whether a file or folder of that very name is there: then it is one, whatever it looks like."""
+    """Whether a file or folder of that very name is there: then it is one, whatever it looks like.
+
+    A URL never is, for it is opened as one; a file that is called so is named with one slash.
+    """
     try:
-        return os.path.lexists(text)
+        return not _URL.match(text) and os.path.lexists(text)
     except ValueError:
         return False
+
+
+def is_address(path: Path) -> bool:
+    """Whether a path was meant as a URL: nobody calls a folder so."""
+    return _ADDRESS_AS_PATH.match(str(path)) is not None
 
 
 def secrets(text: str) -> Iterator[str]:

@@ -296,6 +296,8 @@ class TestImage:
         (tmp_path / "file").touch()
         result = edge_app("image", pictures / "portrait.png", "--output-dir", tmp_path / "file" / "sub")
         assert str(tmp_path / "file" / "sub") in one_error(result, 5)
+        result = edge_app("image", pictures / "portrait.png", "--output-dir", "rtsp://user:hunter2@host/x")
+        assert one_error(result, 2).startswith("error: --output-dir: this is an address")
 
 
 @pytest.mark.usefixtures("models", "astronaut")

@@ -104,6 +104,15 @@ def test_a_dash_is_no_file() -> None:
         assert message == f"--{kind} -: this is no name for a file; standard output is /dev/stdout"
 
 
+@pytest.mark.parametrize("address", ["rtmp://host/app/hunter2", "file:///tmp/v.mp4", "rtsp:/u:hunter2@host/x"])
+def test_an_address_is_no_file(address: str) -> None:
+    with pytest.raises(UsageError, match="this is an address") as caught:
+        check({f"--output {Path(address)}": Path(address)}, Settings())
+    assert str(caught.value).startswith("--output: ")
+    assert "hunter2" not in str(caught.value)
+    check({name: Path(name) for name in ("12:30.mp4", "cam:1/v.mp4", "C:/v.mp4")}, Settings())
+
+
 def test_devices_and_pipes_may_take_two_outputs(tmp_path: Path) -> None:
     os.mkfifo("pipe")
     for name in ("/dev/null", "pipe", "/dev/stdout"):

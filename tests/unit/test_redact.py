@@ -64,6 +64,13 @@ def test_a_file_that_is_there_is_shown_whatever_its_name(tmp_path: Path) -> None
         assert (problem(name), shown_source(name)) == (None, name)
 
 
+def test_a_url_is_none_even_where_a_folder_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = "rtsp://u:hunter2@h/live"
+    Path(url).mkdir(parents=True)
+    assert shown_source(url) == "rtsp://***@h/live"
+
+
 MALFORMED = [
     "rtsp://admin:P{}#1@127.0.0.1/s1",
     "rtsp://admin:p@{}/word@127.0.0.1/s1",
@@ -209,6 +216,9 @@ def test_credentials_are_masked_though_nobody_registered_them() -> None:
         '{"password": "hunter 2"}': '{"password": ***}',
         "amqp://u:hunter2@h/x": "amqp://***",
         "no such file: u:hunter2@h/live": "no such file: ***",
+        "No such option: --rtsp://h/u:hunter2/1": "No such option: --rtsp://h/***",
+        "http:/h/?user=me&pwd=hunter2: no such file": "http://h/?***: no such file",  # a URL taken for a path
+        "rtsp:/h/u:hunter2/1: no such file": "rtsp://h/***: no such file",
         "rtsp://h/live and rtsp://u:a b@g/x end": "rtsp://h/live and rtsp://*** end",
     }.items():
         assert redact(text) == expected
