@@ -74,13 +74,15 @@ def test_each_of_several_cameras_is_looked_at(tmp_path: Path) -> None:
             f"rtsp://u:secret@127.0.0.1:{gone}/x",
             "demo",
             tmp_path / "a.mp4",
+            "u:hunter2",
         )
         listed = [{"camera": f"c{n}", "uri": str(uri)} for n, uri in enumerate(uris)]
         rows = list(doctor.sources(Settings.model_validate({"sources": listed})))
-    assert [row.name for row in rows] == ["source c0", "source c1", "source c2", "source c3"]
-    assert [row.exit_code for row in rows] == [0, 4, 0, 4]
+    assert [row.name for row in rows] == ["source c0", "source c1", "source c2", "source c3", "source c4"]
+    assert [row.exit_code for row in rows] == [0, 4, 0, 4, 4]
     assert all((row.status == "ok") == (not row.advice) for row in rows)
     assert "secret" not in str(rows)
+    assert "hunter2" not in str(rows)
     assert list(doctor.sources(Settings())) == []
 
 
