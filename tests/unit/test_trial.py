@@ -88,10 +88,12 @@ def test_a_network_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_network_that_wants_all_memory_is_refused_it() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # of the largest process that a test has started
     reason = attempt(huge(), "onnxruntime", [FACE])
     assert reason
     assert reason.startswith("[ONNXRuntimeError]")  # its own message, without a crash
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < trial.MEMORY * 1.5
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert peak == before or peak * 1024 < trial.MEMORY * 1.5
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
