@@ -245,7 +245,7 @@ def test_a_classifier_learns_and_is_released_in_both_precisions(
     assert sorted(np.unique(faces.kinds)) == [MASK, NO_MASK]
     val = evaluate_classifier.read_coco(scenes / "val.json", scenes / "images")
     steps: list[int] = []
-    for seconds in (8, 16, 28):  # until it tells the two apart: slow machines need longer
+    for seconds in (8, 16, 28, 60, 120):  # until it tells the two apart: slow machines need longer
         path = classifier.train(run, seconds / 60, threads=1, faces=faces, width=8)
         steps.append((load_checkpoint(path) or {})["step"])
         worst = export_classifier(classifier.load(path), tmp_path / "try.onnx", 112)
