@@ -151,6 +151,12 @@ def _of_thread(args: threading.ExceptHookArgs) -> None:
     print_error(_unexpected(args.exc_value or args.exc_type()))
 
 
+def complaint(error: Any) -> str:
+    """What typer says of a command line, without the words of a library that checks values for it."""
+    message = re.sub(r"Input should be (.*), unable to .*", r"expected \1", error.format_message())
+    return message.replace("Value error, ", "")
+
+
 def _unexpected(error: BaseException) -> str:
     return f"unexpected {type(error).__name__}: {error}. Please report it with the output of `edge-app --debug …`"
 
@@ -179,9 +185,7 @@ def _exit_code(command: Callable[[], object]) -> int:
             silence_stdout()
         return _fail(str(error), error.exit_code)
     except _TyperError as error:
-        message = re.sub(r"Input should be (.*), unable to .*", r"expected \1", error.format_message())
-        message = message.replace("Value error, ", "")  # the words of a library that checks values for typer
-        return _fail(f"{message} (`edge-app --help` shows the usage)", UsageError.exit_code)
+        return _fail(f"{complaint(error)} (`edge-app --help` shows the usage)", UsageError.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", INTERRUPTED)
     except ImportError as error:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from edge_app.errors import INTERRUPTED, EdgeAppError, UsageError
-from edge_app.process import guarded
+from edge_app.process import complaint, guarded
 from export import evaluate_commands, retrain_commands, train_commands
 
 app = typer.Typer(
@@ -72,7 +72,7 @@ def _run() -> object:
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's complaints have it
             raise
-        raise UsageError(f"{error.format_message()} (`python -m export --help` shows the usage)") from error
+        raise UsageError(f"{complaint(error)} (`python -m export --help` shows the usage)") from error
     if code == INTERRUPTED:  # typer makes this of Ctrl-C
         raise KeyboardInterrupt
     return code

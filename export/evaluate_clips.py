@@ -14,6 +14,7 @@ import supervision as sv
 
 from edge_app.capture import FrameReader
 from edge_app.classifier import MaskClassifier
+from edge_app.errors import UsageError
 from edge_app.pipeline import Judge
 from edge_app.settings import Settings, SourceSettings
 from edge_app.sources import parse_source
@@ -32,8 +33,24 @@ def evaluate(folder: Path, settings: Settings) -> dict[str, Any]:
         frame, and `told mask, share of faces` with the voted verdict mask.
     """
     classifier = MaskClassifier(settings.classifier)
-    clips = json.loads((folder / "clips.json").read_text(encoding="utf-8"))
-    return {name: _clip(folder / name, truth["labels"], settings, classifier) for name, truth in clips.items()}
+    labels = _labels(folder / "clips.json")
+    return {name: _clip(folder / name, ranges, settings, classifier) for name, ranges in labels.items()}
+
+
+def _labels(path: Path) -> dict[str, list[list[Any]]]:
+    """Clip -> first frame, last frame and label of each labelled range.
+
+    Raises:
+        UsageError: the file says something else.
+    """
+    try:
+        clips = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            name: [[int(first), int(last), str(label)] for first, last, label in truth["labels"]]
+            for name, truth in clips.items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise UsageError(f'{path}: expected JSON such as {{"a.mp4": {{"labels": [[0, 244, "mask"]]}}}}') from None
 
 
 def _clip(path: Path, ranges: list[list[Any]], settings: Settings, classifier: MaskClassifier) -> dict[str, Any]:

@@ -5,7 +5,6 @@ eighth of the face: sets differ in what they box, some label the head. Detection
 annotators left out) count neither way; nor do faces or detections under 16 px, measured at long side 640.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from edge_app.detector import Engine
 from edge_app.errors import SourceError, UsageError
 from edge_app.pictures import load_image
 from edge_app.plots import pyplot
+from export import coco_file
 from export.engines import LOWEST_SCORE, Array, iou, xyxy
 
 FALSE_RATE = 0.05  # false positives an image at which detectors are set to run
@@ -93,7 +93,7 @@ class Result:
 
 
 def read(coco: Path, images: Path) -> list[Picture]:
-    data = json.loads(coco.read_text(encoding="utf-8"))
+    data = coco_file.read(coco)
     names = {c["id"]: c["name"] for c in data["categories"]}
     rows: dict[int, list[dict[str, Any]]] = {i["id"]: [] for i in data["images"]}
     for note in data["annotations"]:

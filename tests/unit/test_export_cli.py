@@ -97,6 +97,29 @@ def test_clips_without_labels(run: Run, tmp_path: Path) -> None:
     refused(run("evaluate-clips"), "clips.json: no such file")
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"a.mp4": 1}', '{"a.mp4": {"labels": [[0, "x"]]}}'])
+def test_clips_with_labels_that_are_none(run: Run, tmp_path: Path, content: str) -> None:
+    (tmp_path / "clips.json").write_text(content)
+    refused(run("evaluate-clips", "."), "clips.json: expected JSON such as")
+
+
+@pytest.mark.parametrize("command", ["evaluate face_detector", "evaluate mask_classifier", "evaluate-together"])
+def test_faces_that_are_none(run: Run, tmp_path: Path, command: str) -> None:
+    image, category = {"id": 1, "file_name": "a.jpg"}, {"id": 1, "name": "mask"}
+    note = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9]}
+    sound = {"images": [image], "categories": [category], "annotations": [note]}
+    for content, word in (
+        ("{", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ("[]", "images is missing"),
+        (json.dumps(sound | {"annotations": [note | {"category_id": 9}]}), "annotations[0]"),
+        (json.dumps(sound | {"images": [image | {"id": [1]}]}), "images[0]: id is not an integer"),
+        (json.dumps(sound | {"images": [image | {"file_name": 7}]}), "images[0]: file_name is not text"),
+    ):
+        (tmp_path / "faces.json").write_text(content)
+        refused(run(*command.split(), "--data", "faces.json"), "faces.json", word)
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
@@ -122,7 +145,7 @@ def test_a_missing_model_is_one_line_too(run: Run, tmp_path: Path) -> None:
 def test_promotion_without_candidate_data_or_reason(run: Run, tmp_path: Path) -> None:
     refused(run("promote", "nowhere"), "val.json: no such file", "EDGE_APP_SHARED")
     refused(run("promote", "nowhere", "--data", "gone.json"), "gone.json: no such file")
-    refused(run("promote", "nowhere", "--stage", "beta"), "--stage", "gamma")
+    refused(run("promote", "nowhere", "--stage", "beta"), "--stage': 'beta' is not one of", "gamma")
     refused(run("promote", "nowhere", "--approve", ""), "--approve: empty")
     (tmp_path / "faces.json").write_text("{")
     refused(run("promote", "nowhere", "--data", "faces.json"), "faces.json: not a COCO file: not valid JSON")
