@@ -103,12 +103,14 @@ def run(
     on_progress: Callable[[Progress], None] | None = None,
     on_failure: Callable[[str, SourceError], None] | None = None,
     stop: threading.Event | None = None,
+    config: Path | None = None,
 ) -> FleetSummary:
     """Watch every camera of `settings.sources` to its end, or until `stop` is set. `max_frames` is for each of them.
 
     Args:
         on_progress: told of all together: sums, and the worst frame age.
         on_failure: told the name of a camera that has ended for good, and why.
+        config: the settings file in use, see `clashes.check_outputs`.
 
     Raises:
         UsageError, ModelError, SinkError: before the first frame for whatever cannot be used.
@@ -116,8 +118,8 @@ def run(
         SourceError: no camera can be opened.
         WatchdogError: one camera is late; then all are ended, and everything judged so far has been written.
     """
+    check_outputs(settings, config)
     each = settings_of_each(settings)
-    check_outputs(settings)
     fleet = Fleet(one.source.camera for one in each)
     stop = stop or threading.Event()
     with FleetObserver(settings, fleet) as observer:

@@ -14,7 +14,6 @@ from pathlib import Path
 from edge_app.config import DEFAULT_CONFIG
 from edge_app.errors import EdgeAppError, UsageError
 from edge_app.files import own_stream
-from edge_app.setting_keys import values
 from edge_app.settings import Settings, SourceSettings
 from edge_app.source_text import is_address
 
@@ -115,9 +114,6 @@ def _inputs(settings: Settings, config: Path | None) -> Iterator[tuple[str, Path
     ):
         with contextlib.suppress(OSError):
             yield from ((f"part of the model {folder}", path) for path in folder.iterdir())
-    for key, value in values(settings).items():
-        if key.endswith("_file") and value:
-            yield f"the file of {key}", Path(str(value))
 
 
 def _source_files(source: SourceSettings) -> Iterator[tuple[str, Path]]:

@@ -139,22 +139,19 @@ def run_command(
             "--camera": ("source.camera", camera),
         }
         settings = _settings(config, profile, assignments, **flags).settings
-        from edge_app.clashes import check_outputs
-
-        check_outputs(settings, config)
         if not settings.sources:
-            return _run_one(settings, stop, received)
+            return _run_one(settings, config, stop, received)
         if camera is not None:
             raise UsageError("--camera names one camera, and `sources` has several: name them there, or give a SOURCE")
-        return _run_cameras(settings, stop, received)
+        return _run_cameras(settings, config, stop, received)
 
 
-def _run_one(settings: Settings, stop: Event, received: list[int]) -> int:
+def _run_one(settings: Settings, config: Path | None, stop: Event, received: list[int]) -> int:
     from edge_app import pipeline, report
 
     with report.progress(shown_source(settings.source.uri)) as view:
         try:
-            result = pipeline.run(settings, on_progress=view, stop=stop)
+            result = pipeline.run(settings, on_progress=view, stop=stop, config=config)
         except StoppedEarly:
             return _stopped(received)
     code = _tell(result.to_dict(), received)
@@ -177,13 +174,17 @@ def _sources(given: list[str]) -> tuple[str, Any]:
     return "sources", cameras_of(sources)
 
 
-def _run_cameras(settings: Settings, stop: Event, received: list[int]) -> int:
+def _run_cameras(settings: Settings, config: Path | None, stop: Event, received: list[int]) -> int:
     from edge_app import cameras, report
 
     with report.progress(f"{len(settings.sources or ())} cameras") as view:
         try:
             result = cameras.run(
-                settings, on_progress=view, on_failure=lambda name, error: print_error(f"{name}: {error}"), stop=stop
+                settings,
+                on_progress=view,
+                on_failure=lambda name, error: print_error(f"{name}: {error}"),
+                stop=stop,
+                config=config,
             )
         except StoppedEarly:
             return _stopped(received)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import supervision as sv
@@ -153,15 +154,19 @@ def run(
     *,
     on_progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
+    config: Path | None = None,
 ) -> Summary:
     """Watch a source to its end, or until `stop` is set; then frames already read are finished and files closed.
+
+    Args:
+        config: the settings file in use, see `clashes.check_outputs`.
 
     Raises:
         StoppedEarly: `stop` was set before a live source had opened.
         UsageError, ModelError, SourceError, SinkError: before the first frame for whatever cannot be used; later only
             SourceError or WatchdogError, once everything judged so far has been written.
     """
-    check_outputs(settings)
+    check_outputs(settings, config)
     with Observer(settings) as observer:
         summary = watch(settings, observer, stop or threading.Event(), on_progress)
     observer.raise_if_late()

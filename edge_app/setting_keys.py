@@ -30,8 +30,9 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]
 def values(settings: Settings) -> dict[str, Any]:
     """Dotted key -> value, JSON types only."""
     flat: dict[str, Any] = {}
+    tree = settings.model_dump(mode="json")
     for key in keys():
-        node: Any = settings.model_dump(mode="json")
+        node: Any = tree
         for part in key.split("."):
             node = node[part]
         flat[key] = node
