@@ -3,7 +3,8 @@
 python -m export train-classifier --minutes 45 --out runs/classifier
 """
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -136,6 +137,7 @@ def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True, faces: Faces | None = None,
     width: int = WIDTH, batch: int = BATCH, add: Sequence[Path] = (), restart: bool = False, blocks: int = BLOCKS,
     size: int = CROP_SIZE, start: Path | None = None, teachers: Sequence[Path] = (),
+    clock: Callable[[], float] = time.monotonic,
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
@@ -150,6 +152,7 @@ def train(
         restart: begin the schedule again at the checkpoint's averaged net, with `Recipe.restart` of the peak rate.
         start: ONNX file of an earlier classifier to begin at, as with `restart`; None: from scratch.
         teachers: ONNX classifiers to learn from beside the labels, see `Batches`.
+        clock: seconds since any moment.
 
     Raises:
         UsageError: a file in `add`, `start` or `teachers` that cannot be used.
@@ -173,7 +176,7 @@ def train(
         "width": width, "blocks": blocks, "seed": seed, "minutes": minutes, **origins,
         "added": [(coco.name, len(part)) for coco, part in zip(add, more, strict=True)],
     }  # fmt: skip
-    run = Run(out, net, RECIPE, minutes, state, restart, facts, trained=start is not None)
+    run = Run(out, net, RECIPE, minutes, state, restart, facts, trained=start is not None, clock=clock)
     fit(run, Batches(faces, batch, seed * 100_000 + run.step, size, teachers))
     return run.path
 

@@ -6,6 +6,7 @@ python -m export train-detector --minutes 90 --out runs/detector
 import dataclasses
 import functools
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -145,7 +146,7 @@ def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True,
     sets: list[tuple[float, list[Scene]]] | None = None, restart: bool = False, start: Path | None = None,
     teachers: Sequence[Path] = (), device: str = "cpu", workers: int = 1, batch: int | None = None, times: int = 1,
-    mix: bool = False, only: str = "",
+    mix: bool = False, only: str = "", clock: Callable[[], float] = time.monotonic,
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
@@ -164,6 +165,7 @@ def train(
         mix: learn what teachers tell of the `mixtures` of each batch too, which takes a step twice the arithmetic.
         only: what learns of a trained net: its "heads", see `keep_features`, or "boxes" and landmarks, see
             `keep_scores`; "": all of it. A resumed run does as it began.
+        clock: seconds since any moment.
 
     Raises:
         UsageError: `start` or one of `teachers` is not a detector's file, there is no such device, nobody to `mix`
@@ -214,7 +216,7 @@ def train(
         "batch": batch, "where": where,
     }  # fmt: skip
     torch.backends.cudnn.benchmark = True  # of three window sizes, each many times
-    run = Run(out, net, plan, minutes, state, restart, facts, trained=start is not None)
+    run = Run(out, net, plan, minutes, state, restart, facts, trained=start is not None, clock=clock)
     load = functools.partial(load_batches, sets, batch=batch, workers=workers, pin=place.type == "cuda")
     batches, plain = load(seed * 1000 + run.step), False
     forward: Callable[[Tensor], list[Tensor]] = net

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,12 +43,13 @@ class Run:
         facts: what else the checkpoint shall hold.
         optimizer: of the net's parameters; None: `Muon`.
         trained: the net was trained before this run: its schedule too has `Recipe.restart` of the peak rate.
+        clock: seconds since any moment.
     """
 
     def __init__(
         self, out: Path, net: nn.Module, recipe: Recipe, minutes: float, state: dict[str, Any] | None,
         restart: bool = False, facts: dict[str, Any] | None = None, optimizer: torch.optim.Optimizer | None = None,
-        trained: bool = False,
+        trained: bool = False, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self.net, self.average, self.recipe, self.facts = net, copy.deepcopy(net), recipe, facts or {}
         self.path, self.curve, self.plot = out / "checkpoint.pt", Curve(out / "curve.csv"), out / "curve.png"
@@ -61,10 +62,10 @@ class Run:
             origin = spent if restart else state.get("origin", 0.0)
             if not restart:
                 self.optimizer.load_state_dict(state["optimizer"])
-        self.budget = Budget(minutes, spent, origin)
+        self.budget = Budget(minutes, spent, origin, clock)
         self.peak = recipe.rate * (recipe.restart if origin or trained else 1)
         self.sums: dict[str, float] = {}
-        self.since, self.saved, self.loss = 0, time.monotonic(), 0.0
+        self.since, self.saved, self.loss = 0, clock(), 0.0
 
     def __iter__(self) -> Iterator[float]:
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
@@ -90,7 +91,7 @@ class Run:
         self.step, self.since, self.loss = self.step + 1, self.since + 1, sum(values)
         for name, value in {**dict(zip(parts, values, strict=True)), **seen}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
-        if time.monotonic() - self.saved > CHECKPOINT_S:
+        if self.budget.clock() - self.saved > CHECKPOINT_S:
             self.save()
 
     def save(self) -> None:
@@ -103,4 +104,4 @@ class Run:
              "optimizer": self.optimizer.state_dict(), "step": self.step, "spent": self.budget.spent,
              "origin": self.budget.origin, **self.facts},
         )  # fmt: skip
-        self.sums, self.since, self.saved = {}, 0, time.monotonic()
+        self.sums, self.since, self.saved = {}, 0, self.budget.clock()

@@ -8,6 +8,8 @@ hold too few of; the classifier learns from what it says of each crop ('Distilli
 python -m export train-teacher --minutes 40 --out runs/teacher
 """
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -37,7 +39,7 @@ def network() -> nn.Module:
 
 def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True, faces: Faces | None = None,
-    batch: int = BATCH,
+    batch: int = BATCH, clock: Callable[[], float] = time.monotonic,
 ) -> Path:  # fmt: skip
     """Fine-tune for `minutes` (all resumed runs together) and return teacher.onnx in `out`; arguments as in
     `classifier.train`."""
@@ -48,7 +50,7 @@ def train(
     # AdamW: Muon is for nets that begin at nothing, and half of these kernels are of single channels.
     optimizer = torch.optim.AdamW(net.parameters(), RECIPE.rate, weight_decay=RECIPE.decay)
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
-    run = Run(out, net, RECIPE, minutes, state, facts={"seed": seed}, optimizer=optimizer)
+    run = Run(out, net, RECIPE, minutes, state, facts={"seed": seed}, optimizer=optimizer, clock=clock)
     fit(run, Batches(faces, batch, seed * 100_000 + run.step), bfloat16=False)
     file = out / "teacher.onnx"
     export_classifier(run.average, file, CROP_SIZE)

@@ -4,6 +4,7 @@ import csv
 import itertools
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,18 @@ class Budget:
         minutes: total allowance.
         spent: seconds that earlier runs used.
         origin: of those, the seconds before the schedule began, or began again.
+        clock: seconds since any moment.
     """
 
-    def __init__(self, minutes: float, spent: float = 0.0, origin: float = 0.0) -> None:
-        self.seconds, self.before, self.origin, self.start = minutes * 60, spent, origin, time.monotonic()
+    def __init__(
+        self, minutes: float, spent: float = 0.0, origin: float = 0.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.seconds, self.before, self.origin, self.clock, self.start = minutes * 60, spent, origin, clock, clock()
 
     @property
     def spent(self) -> float:
         """Seconds used so far, earlier runs included."""
-        return self.before + time.monotonic() - self.start
+        return self.before + self.clock() - self.start
 
     @property
     def fraction(self) -> float:

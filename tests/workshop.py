@@ -30,6 +30,17 @@ def missing(*modules: str) -> str | None:
     return None
 
 
+class StepClock:
+    """A clock that only a training's reading moves on: as many steps on a machine of any speed, about one a second."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.25
+        return self.now
+
+
 def leave(reason: str) -> None:
     """Skip the whole test module; in CI, which has to have everything, fail it. (`need` does this inside a test.)"""
     if os.environ.get("CI"):

@@ -25,7 +25,7 @@ from export.classifier_wear import draw_mask
 from export.release import build_classifier
 from export.teacher import train as train_teacher
 from export.training import Curve, load_checkpoint
-from tests.workshop import first_kernel
+from tests.workshop import StepClock, first_kernel
 
 BOX = np.array([175, 65, 275, 190], np.float32)  # of the astronaut's face
 POINTS = np.array([[205, 115], [247, 112], [228, 135], [211, 158], [246, 156]], np.float32)
@@ -59,10 +59,10 @@ def run(astronaut: npt.NDArray[np.uint8], tmp_path_factory: pytest.TempPathFacto
     """A training of some seconds, stopped once and resumed."""
     out = tmp_path_factory.mktemp("run")
     faces = store_faces(iter(views(astronaut, 40, seed=0)), out / "faces")
-    checkpoint = train(out, 0.02, seed=0, threads=1, faces=faces, width=8, batch=16)
+    checkpoint = train(out, 3 / 60, seed=0, threads=1, faces=faces, width=8, batch=16, clock=StepClock())
     first = load_checkpoint(checkpoint)
     assert first is not None
-    train(out, 0.4, seed=0, threads=1, faces=faces, batch=16)
+    train(out, 1.5, seed=0, threads=1, faces=faces, batch=16, clock=StepClock())
     second = load_checkpoint(checkpoint)
     assert second is not None
     assert second["width"] == 8  # a resumed run keeps the network it began with

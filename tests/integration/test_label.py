@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.media import write_clip
-from tests.workshop import Pixels, leave, missing
+from tests.workshop import Pixels, StepClock, leave, missing
 
 if reason := missing("torch", "torchvision", "onnx", "sklearn", "onnxruntime.quantization"):
     leave(reason)
@@ -176,7 +176,7 @@ def test_a_training_sees_what_was_added(week: Path, astronaut: Pixels, label: La
     base = store_faces(iter(others), run / "faces")
     called = {}
     for name, add in (("without", []), ("with", [out, out])):
-        path = train(tmp_path / name, 0.05, threads=1, faces=base, width=8, batch=8, add=add)
+        path = train(tmp_path / name, 0.5, threads=1, faces=base, width=8, batch=8, add=add, clock=StepClock())
         state = load_checkpoint(path)
         assert state is not None
         assert state["added"] == [("labels.json", 1)] * len(add)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.workshop import Pixels, leave, missing
+from tests.workshop import Pixels, StepClock, leave, missing
 
 if reason := missing("torch", "torchvision", "onnx", "sklearn", "matplotlib", "onnxruntime.quantization"):
     leave(reason)
@@ -39,7 +39,7 @@ def wrong(astronaut: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for face in faces:
         face.kind = NO_MASK if face.kind == MASK else MASK
     store_faces(iter(faces), out / "faces")
-    train(out, 0.1, seed=0, threads=1, faces=Faces(out / "faces"), width=8, batch=16)
+    train(out, 0.75, seed=0, threads=1, faces=Faces(out / "faces"), width=8, batch=16, clock=StepClock())
     folder = out / "mask_classifier"
     build_classifier(out, folder, Faces(out / "faces"), as_crops(views(astronaut, 40, seed=1)), "drawn views", "wrong")
     return folder

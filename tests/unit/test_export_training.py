@@ -2,7 +2,6 @@
 
 import itertools
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,7 +15,6 @@ if reason := missing("torch", "matplotlib"):
 
 import torch
 
-from export import training
 from export.muon import Muon
 from export.run import Recipe, Run
 from export.shared import shared_data
@@ -34,13 +32,11 @@ from export.training import (
 
 class TestBudget:
     @pytest.fixture
-    def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-        now = [100.0]
-        monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: now[0]))
-        return now
+    def clock(self) -> list[float]:
+        return [100.0]
 
     def test_it_runs_from_zero_to_one_and_stays_there(self, clock: list[float]) -> None:
-        budget = Budget(minutes=2)
+        budget = Budget(minutes=2, clock=lambda: clock[0])
         assert (budget.spent, budget.fraction) == (0, 0)
         clock[0] += 30
         assert (budget.spent, budget.fraction) == (30, 0.25)
@@ -48,13 +44,13 @@ class TestBudget:
         assert (budget.spent, budget.fraction) == (330, 1)
 
     def test_a_resumed_run_counts_what_was_spent_before(self, clock: list[float]) -> None:
-        budget = Budget(minutes=2, spent=90)
+        budget = Budget(minutes=2, spent=90, clock=lambda: clock[0])
         assert budget.fraction == 0.75
         clock[0] += 30
         assert (budget.spent, budget.fraction) == (120, 1)
 
     def test_a_schedule_begun_again_runs_from_zero_to_one_over_the_rest(self, clock: list[float]) -> None:
-        budget = Budget(minutes=3, spent=60, origin=60)
+        budget = Budget(minutes=3, spent=60, origin=60, clock=lambda: clock[0])
         assert (budget.spent, budget.fraction) == (60, 0)
         clock[0] += 30
         assert (budget.spent, budget.fraction) == (90, 0.25)
@@ -236,17 +232,16 @@ class TestRun:
     RECIPE = Recipe(rate=0.1, decay=0.0, warmup=0.01, average=0.9, longest=1.0, restart=0.3)
 
     @pytest.fixture
-    def clock(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-        now = [100.0]
-        monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: now[0]))
-        return now
+    def clock(self) -> list[float]:
+        return [100.0]
 
     def run(self, out: Path, minutes: float, clock: list[float], restart: bool = False) -> Run:
         """Three steps a minute."""
         net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8)).to(
             memory_format=torch.channels_last
         )
-        run = Run(out, net, self.RECIPE, minutes, load_checkpoint(out / "checkpoint.pt"), restart, {"width": 8})
+        state = load_checkpoint(out / "checkpoint.pt")
+        run = Run(out, net, self.RECIPE, minutes, state, restart, {"width": 8}, clock=lambda: clock[0])
         for _ in run:
             clock[0] += 20
             run.learn({"a": net(torch.ones(1, 3, 8, 8)).mean(), "b": torch.zeros(())}, right=0.5)
