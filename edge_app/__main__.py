@@ -14,7 +14,7 @@ def main() -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if not (sys.warnoptions or os.environ.get("EDGE_APP_DEBUG")):
         warnings.simplefilter("ignore")  # what libraries tell each other's developers, of a damaged picture for example
-    from edge_app import cli
+    from edge_app.commands import app as cli
 
     code = cli.main()
     if any(thread.daemon for thread in threading.enumerate()):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from edge_app.errors import INTERRUPTED, EdgeAppError, UsageError
-from edge_app.process import complaint, guarded
+from edge_app.runtime.shutdown import complaint, guarded
 from export import evaluate_commands, retrain_commands, train_commands
 
 app = typer.Typer(
@@ -79,7 +79,7 @@ def _run() -> object:
 
 
 def _explain(error: ImportError) -> str:
-    from edge_app.doctor import require_opencv
+    from edge_app.commands.doctor import require_opencv
 
     require_opencv()
     module = (error.name or "").partition(".")[0]

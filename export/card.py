@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edge_app.manifest import Manifest
+from edge_app.inference.manifest import Manifest
 
 CARD = "MODEL_CARD.md"
 

@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from torchvision.models.resnet import BasicBlock, conv1x1
 
 from edge_app.errors import UsageError, first_line
-from edge_app.faces import CROP_SIZE, to_network_input
-from edge_app.models import open_session
-from edge_app.ort import onnxruntime as ort
+from edge_app.inference.model import open_session
+from edge_app.inference.ort import onnxruntime as ort
+from edge_app.vision.crops import CROP_SIZE, to_network_input
 from export.classifier_augment import vary
 from export.classifier_data import INCORRECT, MASK, NO_MASK, Faces, load_faces
 from export.classifier_more import JoinedFaces, added_faces

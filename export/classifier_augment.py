@@ -7,7 +7,7 @@ box says anything about a mask. `vary` is the door: a `Face` in, a crop and its 
 import cv2
 import numpy as np
 
-from edge_app.faces import CROP_SIZE, crop_face
+from edge_app.vision.crops import CROP_SIZE, crop_face
 from export.classifier_data import INCORRECT, MASK, NO_MASK, Face, Image
 from export.classifier_wear import draw_chin_mask, draw_mask, draw_object
 from export.engines import Array

@@ -2,7 +2,8 @@
 
 A face is stored as a *region*: the part of its picture that lies within CONTEXT crop sides around the box, shrunk so
 that a crop of it is about STORED_SIDE pixels wide. A region keeps the picture's true edges, so that moving the box
-about inside it and cropping with `edge_app.faces` gives what the runtime would have given. Val splits are never read.
+about inside it and cropping with `edge_app.vision.crops` gives what the runtime would have given. Val splits are never
+read.
 """
 
 from collections.abc import Iterator
@@ -15,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
+from edge_app.capture.images import load_image
 from edge_app.errors import SourceError
-from edge_app.faces import CROP_MARGIN
-from edge_app.models import models_dir
-from edge_app.pictures import load_image
+from edge_app.inference.model import models_dir
+from edge_app.vision.crops import CROP_MARGIN
 from export import coco_file
 from export.engines import Array, iou, landmarks, open_engine, xyxy
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics
 
-from edge_app.plots import pyplot
+from edge_app.bench.plots import pyplot
 from export.evaluate_classifier import Crops, Float
 
 plt = pyplot()

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from sklearn import metrics
 
-from edge_app.faces import to_network_input
-from edge_app.models import open_session
+from edge_app.inference.model import open_session
+from edge_app.vision.crops import to_network_input
 from export import classifier
 from export.classifier_data import Faces
 from export.evaluate_classifier import Crops

@@ -42,8 +42,8 @@ def labelled_faces(data: Path) -> "Crops":
 
     File names of a COCO file are those in images/ beside it or, where there is no such folder, beside the file itself.
     """
-    from edge_app.detector import open_detector
-    from edge_app.settings import DetectorSettings
+    from edge_app.config.settings import DetectorSettings
+    from edge_app.vision.detector import open_detector
     from export import evaluate_classifier as measure
 
     if data.is_dir():

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_app.detector import Engine
+from edge_app.vision.detector import Engine
 from export.engines import Array, iou, landmarks, xyxy
 from export.evaluate_detector import Picture, load
 from export.timing import in_turn

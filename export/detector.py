@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from edge_app.detector import pad, shrink
 from edge_app.errors import UsageError, first_line
+from edge_app.vision.detector import pad, shrink
 from export.detector_augment import Sample
 from export.detector_batches import MOSAICS, Batches
 from export.detector_data import DOUBTFUL, IGNORE, UNCOVERED, agree, load_sets

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
-from edge_app.detector import Engine
-from edge_app.models import models_dir
+from edge_app.inference.model import models_dir
+from edge_app.vision.detector import Engine
 from export.detector_data import DOUBTFUL, IGNORE
 from export.detector_scene import Scene
 from export.engines import Array, iou, xyxy

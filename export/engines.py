@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from edge_app.detector import ENGINES, Engine, OnnxRuntimeEngine, OpenCvEngine
 from edge_app.errors import ModelError, first_line
-from edge_app.models import Model, open_session
+from edge_app.inference.model import Model, open_session
+from edge_app.vision.detector import ENGINES, Engine, OnnxRuntimeEngine, OpenCvEngine
 
 Array = npt.NDArray[np.float32]
 

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics
 
-from edge_app.classifier import MaskClassifier
+from edge_app.config.settings import ClassifierSettings
 from edge_app.errors import UsageError
-from edge_app.faces import CROP_SIZE, crop_face
-from edge_app.models import Model
-from edge_app.settings import ClassifierSettings
+from edge_app.inference.model import Model
+from edge_app.vision.classifier import MaskClassifier
+from edge_app.vision.crops import CROP_SIZE, crop_face
 from export import coco_file
 from export.classifier_data import read_image
 from export.timing import in_turn

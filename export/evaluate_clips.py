@@ -12,12 +12,12 @@ from typing import Any
 
 import supervision as sv
 
-from edge_app.capture import FrameReader
-from edge_app.classifier import MaskClassifier
+from edge_app.capture.open import parse_source
+from edge_app.capture.reader import FrameReader
+from edge_app.config.settings import Settings, SourceSettings
 from edge_app.errors import UsageError
-from edge_app.pipeline import Judge
-from edge_app.settings import Settings, SourceSettings
-from edge_app.sources import parse_source
+from edge_app.runtime.pipeline import Judge
+from edge_app.vision.classifier import MaskClassifier
 
 # x0, y0, x1, y1 in pixels: a painted portrait that never wears a mask; faces centred there are not counted.
 ASIDE = {"group_putting_masks_on.mp4": (430, 85, 530, 175)}

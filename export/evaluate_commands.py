@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from edge_app.errors import UsageError
-from edge_app.models import models_dir
+from edge_app.inference.model import models_dir
 from export.commands import Folder, Which, labelled_faces, show, val_data
 from export.shared import shared_data
 
@@ -53,8 +53,8 @@ def evaluate_together(
     data = val_data(data)
     if not data.is_file():
         raise UsageError(f"{data}: a folder; expected a COCO file")
-    from edge_app.detector import score_threshold
-    from edge_app.models import Model
+    from edge_app.inference.model import Model
+    from edge_app.vision.detector import score_threshold
     from export import evaluate_detector as measure
     from export.engines import open_engine
     from export.evaluate_together import together
@@ -83,14 +83,14 @@ def evaluate_clips(
     folder = folder or shared_data() / "clips"
     if not (folder / "clips.json").is_file():
         raise UsageError(f"{folder / 'clips.json'}: no such file; expected a folder of clips with their labels")
-    from edge_app.config import resolve
+    from edge_app.config.layers import resolve
     from export.evaluate_clips import evaluate as measure
 
     show(measure(folder, resolve(config=None, assignments=assignments or (), flags={}).settings))
 
 
 def _evaluate_classifier(data: Path, folder: Path, plots: Path | None, mistakes: Path | None) -> dict[str, Any]:
-    from edge_app.models import Model
+    from edge_app.inference.model import Model
     from export import classifier_plots as draw
     from export import evaluate_classifier as measure
 
@@ -110,8 +110,8 @@ def _evaluate_classifier(data: Path, folder: Path, plots: Path | None, mistakes:
 def _evaluate_detector(
     data: Path, folder: Path, peers: list[Path], sizes: list[int], engine: str, plots: Path | None
 ) -> dict[str, Any]:
-    from edge_app.detector import ENGINES, score_threshold
-    from edge_app.models import Model
+    from edge_app.inference.model import Model
+    from edge_app.vision.detector import ENGINES, score_threshold
     from export import compare_detectors as compare
     from export import evaluate_detector as measure
     from export.engines import open_engine

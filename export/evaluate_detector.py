@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_app.detector import Engine
+from edge_app.bench.plots import pyplot
+from edge_app.capture.images import load_image
 from edge_app.errors import SourceError, UsageError
-from edge_app.pictures import load_image
-from edge_app.plots import pyplot
+from edge_app.vision.detector import Engine
 from export import coco_file
 from export.engines import LOWEST_SCORE, Array, iou, xyxy
 

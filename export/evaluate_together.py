@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from edge_app.classifier import MaskClassifier
-from edge_app.detector import Engine
-from edge_app.faces import crop_faces
-from edge_app.settings import ClassifierSettings, VerdictSettings
-from edge_app.verdicts import face_label
+from edge_app.config.settings import ClassifierSettings, VerdictSettings
+from edge_app.people.verdicts import face_label
+from edge_app.vision.classifier import MaskClassifier
+from edge_app.vision.crops import crop_faces
+from edge_app.vision.detector import Engine
 from export.engines import iou, xyxy
 from export.evaluate_detector import Picture, at_long_side, load, matches
 

@@ -9,8 +9,8 @@ from onnx.numpy_helper import to_array
 from torch import Tensor, nn
 
 from edge_app.errors import UsageError, first_line
-from edge_app.manifest import MANIFEST
-from edge_app.models import Model
+from edge_app.inference.manifest import MANIFEST
+from edge_app.inference.model import Model
 
 RELEASED = " of version "  # stands in what `origin` says of a released file
 

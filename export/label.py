@@ -14,13 +14,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge_app.classifier import MaskClassifier
-from edge_app.detector import FaceDetector, open_detector
+from edge_app.capture.folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from edge_app.capture.images import Picture, load_image
+from edge_app.capture.open import SourceSpec, open_source
+from edge_app.config.settings import Settings
 from edge_app.errors import SinkError, SourceError, UsageError
-from edge_app.folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from edge_app.pictures import Picture, load_image
-from edge_app.settings import Settings
-from edge_app.sources import SourceSpec, open_source
+from edge_app.vision.classifier import MaskClassifier
+from edge_app.vision.detector import FaceDetector, open_detector
 
 CATEGORIES = [{"id": 1, "name": "mask"}, {"id": 2, "name": "no_mask"}, {"id": 3, "name": "incorrect_mask"}]
 JPEG_QUALITY = 95

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edge_app.manifest import MANIFEST, Manifest, Stage, Step
+from edge_app.inference.manifest import MANIFEST, Manifest, Stage, Step
 from export.card import write_card
 
 OPSET = 17
@@ -24,7 +24,7 @@ def write_manifest(folder: Path, files: dict[str, str], **rest: Any) -> Manifest
     Args:
         folder: the model folder.
         files: precision -> file name in the folder.
-        rest: every other field of `edge_app.models.Manifest`.
+        rest: every other field of `edge_app.inference.model.Manifest`.
 
     Raises:
         pydantic.ValidationError: a field that the runtime would refuse.

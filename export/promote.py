@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_app.errors import EdgeAppError, ModelError, UsageError
-from edge_app.manifest import MANIFEST, STAGES, Manifest, Stage
-from edge_app.models import Model
+from edge_app.inference.manifest import MANIFEST, STAGES, Manifest, Stage
+from edge_app.inference.model import Model
 from export import evaluate_classifier as measure
 from export.manifest import save_manifest, step
 from export.paired import Change, compare

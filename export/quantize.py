@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edge_app.faces import CROP_SIZE, crop_face, to_network_input
-from edge_app.ort import part
+from edge_app.inference.ort import part
+from edge_app.vision.crops import CROP_SIZE, crop_face, to_network_input
 from export.classifier_augment import degrade
 from export.classifier_data import INCORRECT, MASK, NO_MASK, Faces
 

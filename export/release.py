@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from edge_app import faces as pixels
-from edge_app.manifest import CROP_RESIZE, FRAME_RESIZE
-from edge_app.models import models_dir
+from edge_app.inference.manifest import CROP_RESIZE, FRAME_RESIZE
+from edge_app.inference.model import models_dir
+from edge_app.vision import crops as pixels
 from export import classifier, classifier_plots, detector, evaluate_classifier, evaluate_detector
 from export.classifier_data import Faces
 from export.detector_augment import DRAWN, TURNED, UNDER

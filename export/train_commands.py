@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from edge_app.errors import UsageError
-from edge_app.models import models_dir
+from edge_app.inference.model import models_dir
 from export.commands import Folder, Which, need_data, show
 from export.shared import shared_data
 

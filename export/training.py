@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from edge_app.bench.plots import pyplot
 from edge_app.errors import UsageError, first_line
-from edge_app.plots import pyplot
 
 
 def seed_everything(seed: int) -> None:

@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pytest
 from hypothesis import settings
 
-import edge_app.ort  # noqa: F401  before a test module loads ONNX Runtime with another library
-from edge_app import demo, redact
+import edge_app.inference.ort  # noqa: F401  before a test module loads ONNX Runtime with another library
+from edge_app import redact
+from edge_app.capture import demo
 
 # A busy machine is no fault: no test here is about speed.
 settings.register_profile("no-deadline", deadline=None)
@@ -79,7 +80,7 @@ def masked(astronaut: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 @pytest.fixture(scope="session")
 def models() -> Path:
     """The folder of the default models."""
-    from edge_app.models import models_dir
+    from edge_app.inference.model import models_dir
 
     folder = models_dir()
     for name in ("face_detector", "mask_classifier"):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edge_app.config import Resolved, resolve
+from edge_app.config.layers import Resolved, resolve
 from edge_app.errors import UsageError
 
 

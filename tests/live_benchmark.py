@@ -26,14 +26,14 @@ import cv2
 import numpy as np
 import supervision as sv
 
-from edge_app import cameras, pipeline
-from edge_app.capture import FrameReader
-from edge_app.exporter import resident_bytes
-from edge_app.frames import Frame, FrameResult
-from edge_app.outputs import Outputs
-from edge_app.pictures import Picture
-from edge_app.settings import Settings, SourceSettings
-from edge_app.sources import SourceInfo, parse_source
+from edge_app.capture.images import Picture
+from edge_app.capture.open import SourceInfo, parse_source
+from edge_app.capture.reader import FrameReader
+from edge_app.config.settings import Settings, SourceSettings
+from edge_app.monitor.prometheus import resident_bytes
+from edge_app.outputs.fan_out import Outputs
+from edge_app.records import Frame, FrameResult
+from edge_app.runtime import cameras, pipeline
 from tests.command import Running, held
 from tests.rtsp import RtspServer, age_if_read, camera, in_720p, made_since, write_still
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_app.faces import CROP_MARGIN, PIXEL_MEAN, PIXEL_SCALE
-from edge_app.manifest import CROP_RESIZE, FRAME_RESIZE, HEADS, STRIDES
+from edge_app.inference.manifest import CROP_RESIZE, FRAME_RESIZE, HEADS, STRIDES
+from edge_app.vision.crops import CROP_MARGIN, PIXEL_MEAN, PIXEL_SCALE
 from tests.conftest import need
 
 CROPS: dict[str, Any] = {

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from edge_app.setting_keys import values
-from edge_app.settings import Settings
+from edge_app.config.keys import values
+from edge_app.config.settings import Settings
 from tests.command import ROOT
 from tests.fuzz.command import Sandbox, one_error, strict_json
 from tests.fuzz.mutate import damaged

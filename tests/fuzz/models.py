@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
-from edge_app.models import models_dir
+from edge_app.inference.model import models_dir
 from tests.fuzz.command import Sandbox, one_error
 from tests.fuzz.mutate import damaged
 from tests.fuzz.pictures import portrait

@@ -7,8 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from edge_app.config import resolve
-from edge_app.config_view import shown, to_yaml
+from edge_app.config.layers import resolve
+from edge_app.config.view import shown, to_yaml
 from edge_app.errors import UsageError
 from edge_app.redact import redact
 

@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
-from edge_app.bench import peak_rss_mib, run_bench
-from edge_app.classic import resnet50
-from edge_app.cli import main
+from edge_app.bench.baseline import resnet50
+from edge_app.bench.bench import peak_rss_mib, run_bench
+from edge_app.commands.app import main
+from edge_app.config.settings import Settings
 from edge_app.errors import ModelError, SinkError, SourceError
-from edge_app.settings import Settings
 from tests.media import Pixels
 
 

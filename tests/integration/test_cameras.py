@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from edge_app import cameras, demo, pipeline
+from edge_app.capture import demo
+from edge_app.config.settings import Settings
 from edge_app.errors import SourceError
-from edge_app.settings import Settings
+from edge_app.runtime import cameras, pipeline
 from tests.command import Running
 from tests.integration.test_observe import get
 from tests.integration.test_pipeline import lines, playable_frames, told

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_app.capture import FrameReader
+from edge_app.capture.open import parse_source
+from edge_app.capture.reader import FrameReader
+from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError
-from edge_app.settings import SourceSettings
-from edge_app.sources import parse_source
 from tests.media import Pixels, grey, write_clip
 
 QUICK = SourceSettings(open_timeout_s=3, read_timeout_s=1, stall_timeout_s=1, reconnect_min_s=0.1, reconnect_max_s=0.3)

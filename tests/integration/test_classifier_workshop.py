@@ -10,13 +10,13 @@ import onnx
 import pytest
 import torch
 
-from edge_app.classifier import MaskClassifier
-from edge_app.detector import open_detector
+from edge_app.config.settings import ClassifierSettings, DetectorSettings
 from edge_app.errors import ModelError, UsageError
-from edge_app.faces import CROP_SIZE, crop_face, to_network_input
-from edge_app.models import Model
-from edge_app.ort import onnxruntime as ort
-from edge_app.settings import ClassifierSettings, DetectorSettings
+from edge_app.inference.model import Model
+from edge_app.inference.ort import onnxruntime as ort
+from edge_app.vision.classifier import MaskClassifier
+from edge_app.vision.crops import CROP_SIZE, crop_face, to_network_input
+from edge_app.vision.detector import open_detector
 from export import classifier_variants as variants
 from export import evaluate_classifier as measure
 from export.classifier import load, train
@@ -223,7 +223,7 @@ def test_evaluate_prints_json_for_coco_and_for_a_labelled_folder(
 
 
 def test_the_released_classifier_tells_the_portrait_bare_and_masked(models: Path) -> None:
-    from edge_app.demo import portrait
+    from edge_app.capture.demo import portrait
 
     detector, classifier = open_detector(DetectorSettings()), MaskClassifier(ClassifierSettings())
     for masked in (False, True):

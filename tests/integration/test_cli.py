@@ -101,7 +101,7 @@ class TestWithoutModels:
 
     def test_help_is_quick_and_loads_nothing_heavy(self, tmp_path: Path) -> None:
         code = (
-            "import sys; from edge_app.cli import main; main(['--help']);"
+            "import sys; from edge_app.commands.app import main; main(['--help']);"
             "assert not {'cv2', 'numpy', 'onnxruntime', 'torch', 'supervision'} & set(sys.modules)"
         )
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment(), check=True, timeout=60)
@@ -211,7 +211,7 @@ class TestImage:
         cv2.imwrite(str(tmp_path / "large.png"), np.zeros((6000, 6000, 3), np.uint8))
         code = (
             "import resource, sys; from pathlib import Path\n"
-            "from edge_app.image import judge; from edge_app.settings import Settings\n"
+            "from edge_app.commands.image import judge; from edge_app.config.settings import Settings\n"
             "small, large = map(Path, sys.argv[1:])\n"
             "found = judge([small, large, small], Settings(), on_error=print)\n"
             "print(len(next(found).faces))\n"

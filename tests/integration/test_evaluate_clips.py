@@ -11,8 +11,8 @@ from tests.workshop import leave, missing
 if reason := missing("skimage"):
     leave(reason)
 
-from edge_app.config import resolve
-from edge_app.demo import portrait
+from edge_app.capture.demo import portrait
+from edge_app.config.layers import resolve
 from export.evaluate_clips import evaluate
 
 FRAMES = 30

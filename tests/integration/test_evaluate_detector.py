@@ -13,8 +13,8 @@ from tests.workshop import leave, missing
 if reason := missing("torch", "sklearn", "matplotlib"):
     leave(reason)
 
-from edge_app.detector import score_threshold
-from edge_app.models import Model
+from edge_app.inference.model import Model
+from edge_app.vision.detector import score_threshold
 from export.__main__ import main
 from export.engines import open_engine
 from export.evaluate_detector import close_up, read

@@ -18,12 +18,12 @@ if reason := missing("torch", "torchvision", "onnx", "sklearn", "matplotlib", "o
 
 import torch
 
-from edge_app import demo
-from edge_app.classifier import MaskClassifier
-from edge_app.detector import ENGINES, open_detector
+from edge_app.capture import demo
+from edge_app.config.settings import ClassifierSettings, DetectorSettings
 from edge_app.errors import UsageError
-from edge_app.models import Model
-from edge_app.settings import ClassifierSettings, DetectorSettings
+from edge_app.inference.model import Model
+from edge_app.vision.classifier import MaskClassifier
+from edge_app.vision.detector import ENGINES, open_detector
 from export import classifier, detector, evaluate_classifier, release
 from export.classifier_data import MASK, NO_MASK, Faces, Finder, coco_faces, store_faces
 from export.detector_batches import Batches
@@ -289,7 +289,7 @@ def test_a_classifier_learns_and_is_released_in_both_precisions(world: Path, tmp
 
 def separation(net: classifier.MaskNet, val: evaluate_classifier.Crops) -> float:
     """Lowest logit difference of a masked face less the highest of a bare one."""
-    from edge_app.faces import to_network_input
+    from edge_app.vision.crops import to_network_input
 
     with torch.inference_mode():
         logits = net(torch.from_numpy(to_network_input(val.crops))).numpy()

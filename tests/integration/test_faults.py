@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_app import demo
-from edge_app.sinks.video import whole_fragments
+from edge_app.capture import demo
+from edge_app.outputs.video import whole_fragments
 from tests.command import Running
 from tests.media import Pixels, write_clip
 from tests.rtsp import camera

@@ -18,9 +18,9 @@ if reason := missing("torch", "torchvision", "onnx", "sklearn", "onnxruntime.qua
 
 import torch
 
-from edge_app import demo
+from edge_app.capture import demo
 from edge_app.errors import UsageError
-from edge_app.faces import crop_face, to_network_input
+from edge_app.vision.crops import crop_face, to_network_input
 from export import coco_file
 from export.__main__ import main
 from export.classifier import load, train

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edge_app.health import Fleet
+from edge_app.monitor.status import Fleet
 from tests.command import Running
 from tests.integration.test_cameras import configuration, has_pictures, lines
 from tests.integration.test_observe import get, port  # noqa: F401

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import supervision as sv
 
-from edge_app import demo
-from edge_app.classifier import MASK, NO_MASK, MaskClassifier
-from edge_app.detector import FaceDetector, open_detector
-from edge_app.faces import crop_faces
-from edge_app.pictures import to_bgr
-from edge_app.settings import ClassifierSettings, DetectorSettings
+from edge_app.capture import demo
+from edge_app.capture.images import to_bgr
+from edge_app.config.settings import ClassifierSettings, DetectorSettings
+from edge_app.vision.classifier import MASK, NO_MASK, MaskClassifier
+from edge_app.vision.crops import crop_faces
+from edge_app.vision.detector import FaceDetector, open_detector
 from tests.media import Pixels
 
 FACE = np.array([180, 60, 264, 190])  # about where the portrait's face is, in the whole photograph

@@ -14,7 +14,7 @@ from tests.conftest import need
 from tests.traced import traced
 from tests.workshop import missing
 
-ROOMS = {"onnxruntime": "edge_app/ort.py", "matplotlib": "edge_app/plots.py"}
+ROOMS = {"onnxruntime": "edge_app/inference/ort.py", "matplotlib": "edge_app/bench/plots.py"}
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ from pathlib import Path
 
 from skimage.data import astronaut
 
-from edge_app.models import Model
+from edge_app.inference.model import Model
 from export.classifier import train
 from export.classifier_data import Faces, store_faces
 from export.release import build_classifier

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from edge_app.config.settings import Settings
 from edge_app.errors import UsageError, WatchdogError
-from edge_app.pipeline import Progress, run
-from edge_app.settings import Settings
+from edge_app.runtime.pipeline import Progress, run
 from tests.command import COMMAND, environment
 from tests.integration.test_capture import mjpeg, serving
 from tests.media import grey, write_clip
@@ -254,7 +254,7 @@ def hang(*arguments):
         threading.Event().wait()
     return inner(*arguments)
 {target} = hang
-from edge_app.cli import main
+from edge_app.commands.app import main
 sys.exit(main(sys.argv[1:]))
 """
 

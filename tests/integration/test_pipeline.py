@@ -13,16 +13,17 @@ import av
 import pytest
 import supervision as sv
 
-from edge_app import demo, pipeline
-from edge_app.capture import FrameReader
+from edge_app.capture import demo
+from edge_app.capture.images import Picture
+from edge_app.capture.open import parse_source
+from edge_app.capture.reader import FrameReader
+from edge_app.config.settings import Settings
 from edge_app.errors import EdgeAppError, ModelError, SinkError, SourceError, UsageError
-from edge_app.events import Event
-from edge_app.frames import FrameResult
-from edge_app.outputs import Outputs
-from edge_app.pictures import Picture
-from edge_app.pipeline import Judge, Models, Progress, Summary, run
-from edge_app.settings import Settings
-from edge_app.sources import parse_source
+from edge_app.outputs.fan_out import Outputs
+from edge_app.people.lifecycle import Event
+from edge_app.records import FrameResult
+from edge_app.runtime import pipeline
+from edge_app.runtime.pipeline import Judge, Models, Progress, Summary, run
 from tests.conftest import need
 from tests.media import Pixels
 

@@ -15,10 +15,10 @@ from tests.workshop import Pixels, StepClock, leave, missing
 if reason := missing("torch", "torchvision", "onnx", "sklearn", "matplotlib", "onnxruntime.quantization"):
     leave(reason)
 
-from edge_app.classifier import MaskClassifier
+from edge_app.config.settings import ClassifierSettings
 from edge_app.errors import ModelError
-from edge_app.models import Model, models_dir
-from edge_app.settings import ClassifierSettings
+from edge_app.inference.model import Model, models_dir
+from edge_app.vision.classifier import MaskClassifier
 from export.__main__ import main
 from export.classifier import train
 from export.classifier_data import MASK, NO_MASK, Faces, store_faces

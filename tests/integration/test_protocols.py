@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from edge_app.capture.ffmpeg import MAX_ALLOCATION
+from edge_app.capture.open import open_source, parse_source
+from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError
-from edge_app.ffmpeg import MAX_ALLOCATION
 from edge_app.redact import shown_source
-from edge_app.settings import SourceSettings
-from edge_app.sources import open_source, parse_source
 from tests.command import COMMAND, environment
 from tests.integration.test_capture import Quiet, serving
 from tests.media import Pixels, grey, write_clip
@@ -337,8 +337,8 @@ class TestSizes:
         )
         subprocess.run([sys.executable, "-c", write, str(tmp_path / name)], env=environment(), check=True, timeout=120)
         code = (
-            "import sys; from pathlib import Path; from edge_app.settings import SourceSettings\n"
-            "from edge_app.sources import open_source, parse_source\n"
+            "import sys; from pathlib import Path; from edge_app.config.settings import SourceSettings\n"
+            "from edge_app.capture.open import open_source, parse_source\n"
             "try: open_source(parse_source(sys.argv[1]), SourceSettings())\n"
             "except Exception as error: print(error)\n"
             # Not ru_maxrss, which begins at the memory of the process that started this one.

@@ -13,11 +13,11 @@ import av
 import numpy as np
 import pytest
 
-from edge_app.capture import FrameReader
+from edge_app.capture.open import parse_source
+from edge_app.capture.reader import FrameReader
+from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError
-from edge_app.frames import Frame
-from edge_app.settings import SourceSettings
-from edge_app.sources import parse_source
+from edge_app.records import Frame
 from tests.command import Running, held, wait_until
 from tests.media import Pixels
 from tests.rtsp import age_s, camera, made_since, read_stamp, write_still

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.process import REPEAT_S
+from edge_app.runtime.shutdown import REPEAT_S
 from tests.command import COMMAND, Running, environment, wait_until
 from tests.integration.test_faults import assert_all_told, lines
 
@@ -74,7 +74,7 @@ def test_timeout_of_the_shell_leaves_everything_complete(tmp_path: Path) -> None
 
 HANGS = """
 import ctypes, sys
-from edge_app.process import guarded, stop_on_signal
+from edge_app.runtime.shutdown import guarded, stop_on_signal
 
 def hang():
     with stop_on_signal():

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.cameras import cameras_of, video_path
-from edge_app.cli import main
-from edge_app.config import Given, resolve
+from edge_app.commands.app import main
+from edge_app.config.layers import Given, resolve
 from edge_app.errors import UsageError
+from edge_app.runtime.cameras import cameras_of, video_path
 from tests.layers import error, resolved
 
 TWO = """\

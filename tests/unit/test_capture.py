@@ -12,11 +12,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from edge_app.capture import MAX_ABANDONED, FrameReader
-from edge_app.connection import Backoff
+from edge_app.capture.handover import Backoff
+from edge_app.capture.open import Source, SourceInfo, SourceSpec
+from edge_app.capture.reader import MAX_ABANDONED, FrameReader
+from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError
-from edge_app.settings import SourceSettings
-from edge_app.sources import Source, SourceInfo, SourceSpec
 from tests.media import Pixels, grey
 
 LIVE = SourceSpec("stream", "rtsp://user:secret@host/1", "rtsp://***@host/1", live=True)
@@ -27,7 +27,7 @@ QUICK = SourceSettings(open_timeout_s=1, stall_timeout_s=0.5, reconnect_min_s=0.
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("POLL_S", 0.02), ("_JOIN_S", 0.4), ("_OPEN_GRACE_S", 0.1)):
-        monkeypatch.setattr(f"edge_app.capture.{name}", seconds)
+        monkeypatch.setattr(f"edge_app.capture.reader.{name}", seconds)
 
 
 class Scripted(Source):

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from edge_app.clashes import check, check_outputs
+from edge_app.config.settings import Settings
 from edge_app.errors import UsageError
-from edge_app.models import models_dir
-from edge_app.settings import Settings
+from edge_app.inference.model import models_dir
+from edge_app.outputs.clashes import check, check_outputs
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 

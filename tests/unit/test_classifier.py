@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import supervision as sv
 
-from edge_app.classifier import DOUBT, MASK, NO_MASK, MaskClassifier
+from edge_app.config.settings import ClassifierSettings, VerdictSettings
 from edge_app.errors import ModelError, UsageError
-from edge_app.settings import ClassifierSettings, VerdictSettings
+from edge_app.vision.classifier import DOUBT, MASK, NO_MASK, MaskClassifier
 from tests.tiny_models import DETECTOR, WEIGHT, tiny_graph, write_folder
 
 RED, BLUE, GREY = (0, 0, 255), (255, 0, 0), (127, 127, 128)

@@ -9,8 +9,8 @@ import torch
 from pydantic import ValidationError
 from sklearn import metrics
 
-from edge_app.manifest import Manifest
-from edge_app.models import Model
+from edge_app.inference.manifest import Manifest
+from edge_app.inference.model import Model
 from export import evaluate_classifier as measure
 from export.classifier import MaskNet
 from export.classifier_augment import cut_by_frame, jitter, turn, vary

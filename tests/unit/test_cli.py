@@ -10,9 +10,9 @@ import pytest
 import typer
 import yaml
 
-from edge_app.cli import app, main
+from edge_app.commands.app import app, main
 from edge_app.errors import EdgeAppError, ModelError, SinkError, SourceError, WatchdogError
-from edge_app.process import guarded, stop_on_signal
+from edge_app.runtime.shutdown import guarded, stop_on_signal
 from edge_app.text import printable
 
 

@@ -8,12 +8,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app import board
-from edge_app.config import Given, read_yaml, resolve
-from edge_app.config_view import to_yaml
-from edge_app.environment import name_of, settings_of
-from edge_app.setting_keys import expected, keys, values
-from edge_app.settings import Settings
+from edge_app.config import board
+from edge_app.config.environment import name_of, settings_of
+from edge_app.config.keys import expected, keys, values
+from edge_app.config.layers import Given, read_yaml, resolve
+from edge_app.config.settings import Settings
+from edge_app.config.view import to_yaml
 from tests.layers import error, resolved
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from edge_app import demo
-from edge_app.settings import SourceSettings
-from edge_app.sources import open_source, parse_source
+from edge_app.capture import demo
+from edge_app.capture.open import open_source, parse_source
+from edge_app.config.settings import SourceSettings
 from tests.media import Pixels
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.cli import main
-from edge_app.setting_keys import keys
+from edge_app.commands.app import main
+from edge_app.config.keys import keys
 
 UNIT = Path(__file__).resolve().parents[2] / "deploy" / "edge-app.service"
 PROGRAM = "/opt/edge_app/.venv/bin/edge-app"

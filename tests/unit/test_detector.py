@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_app.detector import FaceDetector, OnnxRuntimeEngine, open_detector, score_threshold, shrink
+from edge_app.config.settings import DetectorSettings
 from edge_app.errors import ModelError
-from edge_app.manifest import Manifest
-from edge_app.models import Model, open_session
-from edge_app.settings import DetectorSettings
+from edge_app.inference.manifest import Manifest
+from edge_app.inference.model import Model, open_session
+from edge_app.vision.detector import FaceDetector, OnnxRuntimeEngine, open_detector, score_threshold, shrink
 from tests.media import Pixels
 from tests.tiny_models import DETECTOR, manifest, tiny_detector, tiny_graph, write_folder
 

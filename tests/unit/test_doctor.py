@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from edge_app import doctor
-from edge_app.config import resolve
+from edge_app.commands import doctor
+from edge_app.config.layers import resolve
+from edge_app.config.settings import Settings
 from edge_app.errors import ModelError, UsageError
-from edge_app.settings import Settings
 
 BUILD = """
   GUI:                           QT5

@@ -17,8 +17,8 @@ import onnx
 import torch
 
 from edge_app.errors import UsageError
-from edge_app.faces import crop_face
-from edge_app.models import models_dir
+from edge_app.inference.model import models_dir
+from edge_app.vision.crops import crop_face
 from export import classifier_augment
 from export.classifier import Batches, MaskNet
 from export.classifier_augment import degrade, vary

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_app.errors import UsageError
-from edge_app.models import models_dir
+from edge_app.inference.model import models_dir
 from tests.workshop import Pixels, leave, missing, red_scene
 
 if reason := missing("torch", "sklearn", "matplotlib"):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from edge_app.errors import UsageError
-from edge_app.models import Model, models_dir
+from edge_app.inference.model import Model, models_dir
 from export.detector import open_teacher, released, train, whole
 from export.detector_net import TOWERS, FaceNet, Net, PlainNet
 from export.detector_teachers import LAID_OVER, Teachers, mixtures, without_norms

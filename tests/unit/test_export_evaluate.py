@@ -17,7 +17,7 @@ if reason := missing("sklearn", "matplotlib"):
     leave(reason)
 
 from edge_app.errors import UsageError
-from edge_app.faces import crop_face
+from edge_app.vision.crops import crop_face
 from export import classifier_plots, evaluate_classifier, evaluate_detector, timing
 from export.engines import LOWEST_SCORE
 from export.evaluate_classifier import Crops, bounds, expected_calibration_error, fit_temperature, report

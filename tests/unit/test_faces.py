@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.faces import (
+from edge_app.inference.model import Model
+from edge_app.vision.crops import (
     CROP_MARGIN,
     CROP_SIZE,
     PIXEL_MEAN,
@@ -16,7 +17,6 @@ from edge_app.faces import (
     crop_faces,
     to_network_input,
 )
-from edge_app.models import Model
 from tests.media import Pixels
 
 SIDE = 86  # a box this long makes a square of exactly CROP_SIZE, so pixels are copied and not resized

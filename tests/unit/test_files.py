@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_app import files
-from edge_app.files import Recording
+from edge_app.outputs import files
+from edge_app.outputs.files import Recording
 
 
 def mode(path: Path) -> int:
@@ -239,7 +239,7 @@ class TestRecording:
 
     def test_overwriting_another_process_s_recording(self, tmp_path: Path) -> None:
         script = (
-            "import sys; from pathlib import Path; from edge_app.files import Recording;"
+            "import sys; from pathlib import Path; from edge_app.outputs.files import Recording;"
             "r = Recording(Path(sys.argv[1])); r.settle(); r.write(b'theirs'); print(flush=True); sys.stdin.read()"
         )
         path = tmp_path / "v.mp4"

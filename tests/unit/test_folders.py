@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from edge_app.capture.folders import list_images, list_media
+from edge_app.capture.open import expand_sources, parse_source
 from edge_app.errors import SourceError, UsageError
-from edge_app.folders import list_images, list_media
-from edge_app.sources import expand_sources, parse_source
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edge_app.config_view import shown
-from edge_app.environment import name_of
+from edge_app.config.environment import name_of
+from edge_app.config.keys import values
+from edge_app.config.settings import Settings
+from edge_app.config.view import shown
 from edge_app.redact import redact
-from edge_app.setting_keys import values
-from edge_app.settings import Settings
 from tests.layers import error, resolved
 
 pytestmark = pytest.mark.usefixtures("empty_folder")

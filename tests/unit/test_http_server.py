@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from edge_app import http_server
-from edge_app.http_server import MAX_CLIENTS, MAX_HEAD, HttpServer
+from edge_app.monitor import http_server
+from edge_app.monitor.http_server import MAX_CLIENTS, MAX_HEAD, HttpServer
 
 
 @contextmanager

@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from edge_app.errors import ModelError
-from edge_app.manifest import MANIFEST_BYTES, Manifest, read_manifest
-from edge_app.models import RELEASED
+from edge_app.inference.manifest import MANIFEST_BYTES, Manifest, read_manifest
+from edge_app.inference.model import RELEASED
 from tests.tiny_models import CROPS, DETECTOR, FRAMES, HEAD_OUTPUTS, manifest
 
 NAN, INF = float("nan"), float("inf")
@@ -38,7 +38,7 @@ def test_the_released_ones_are_sound_and_written_again_as_they_are(models: Path,
 
 
 def test_the_released_networks_are_those_known_to_the_runtime(models: Path) -> None:
-    """Where this fails a model was replaced: list its hashes in `edge_app.models`, and it starts without a trial."""
+    """Where this fails a model was replaced: list its hashes in `inference.model`, and it starts without a trial."""
     names = ("face_detector", "mask_classifier")
     assert {file.sha256 for name in names for file in read_manifest(models / name).files.values()} == RELEASED
 

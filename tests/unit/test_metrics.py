@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from edge_app.metrics import WINDOW, Metrics, timed
+from edge_app.monitor.timings import WINDOW, Metrics, timed
 
 
 def test_median_and_p95_by_name() -> None:
@@ -38,7 +38,7 @@ def test_a_summary_is_plain_json() -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([10.0, 10.25])
-    monkeypatch.setattr("edge_app.metrics.time.perf_counter", lambda: next(ticks))
+    monkeypatch.setattr("edge_app.monitor.timings.time.perf_counter", lambda: next(ticks))
 
 
 @pytest.mark.usefixtures("clock")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from edge_app.errors import ModelError
-from edge_app.manifest import STAGES, Stage
-from edge_app.models import Model, models_dir, open_model, open_session
-from edge_app.ort import part
+from edge_app.inference.manifest import STAGES, Stage
+from edge_app.inference.model import Model, models_dir, open_model, open_session
+from edge_app.inference.ort import part
 from tests.tiny_models import DETECTOR, manifest, tiny_detector, tiny_graph, write_folder
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edge_app.onnx_file import NotOnnx, inspect
+from edge_app.inference.onnx_file import NotOnnx, inspect
 from tests.tiny_models import tiny_detector, tiny_graph
 from tests.workshop import leave, missing
 

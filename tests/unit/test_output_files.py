@@ -11,14 +11,15 @@ import av
 import numpy as np
 import pytest
 
+from edge_app.capture.open import SourceInfo
+from edge_app.config.settings import OutputSettings
 from edge_app.errors import SinkError
-from edge_app.outputs import Outputs
-from edge_app.settings import OutputSettings
-from edge_app.sinks import IsolatedSink, jsonl
-from edge_app.sinks.jsonl import JsonlSink, SharedJsonlSink
-from edge_app.sinks.summary import SummarySink
-from edge_app.sinks.video import VideoSink, whole_fragments
-from edge_app.sources import SourceInfo
+from edge_app.outputs import jsonl
+from edge_app.outputs.fan_out import Outputs
+from edge_app.outputs.jsonl import JsonlSink, SharedJsonlSink
+from edge_app.outputs.sink import IsolatedSink
+from edge_app.outputs.summary import SummarySink
+from edge_app.outputs.video import VideoSink, whole_fragments
 from tests.media import frame, grey, result
 from tests.unit.test_sinks import disk_of, told
 
@@ -329,7 +330,7 @@ class TestVideo:
     ) -> None:
         """A frame a second: a kill may take the last one, not what the encoder holds back."""
         clock = 0.0
-        monkeypatch.setattr("edge_app.sinks.video.time.monotonic", lambda: clock)
+        monkeypatch.setattr("edge_app.outputs.video.time.monotonic", lambda: clock)
         path = tmp_path / "v.mp4"
         sink = VideoSink(path, 1)
         for index in range(6):
@@ -346,7 +347,7 @@ class TestVideo:
     ) -> None:
         """Four frames a second of a film of 25: its own two seconds would be twelve on the wall."""
         clock = 0.0
-        monkeypatch.setattr("edge_app.sinks.video.time.monotonic", lambda: clock)
+        monkeypatch.setattr("edge_app.outputs.video.time.monotonic", lambda: clock)
         path, lag = tmp_path / "v.mp4", list[float]()
         sink = VideoSink(path, 25)
         for index in range(80):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edge_app.overlay import annotate, annotate_image
-from edge_app.verdicts import Label
+from edge_app.outputs.overlay import annotate, annotate_image
+from edge_app.people.verdicts import Label
 from tests.media import frame, grey, result
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from edge_app.capture.images import FORMATS, MAX_BYTES, MAX_SIDE, load_image, supported
 from edge_app.errors import SourceError
-from edge_app.pictures import FORMATS, MAX_BYTES, MAX_SIDE, load_image, supported
 from tests.command import environment
 from tests.conftest import need
 from tests.media import Pixels, grey
@@ -60,9 +60,7 @@ def test_postscript_starts_no_interpreter(tmp_path: Path, name: str) -> None:
     interpreter.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n", encoding="utf-8")
     interpreter.chmod(0o755)
     Image.new("RGB", (64, 64)).save(tmp_path / name, format="EPS")
-    code = (
-        "import sys; from pathlib import Path; from edge_app.pictures import load_image; load_image(Path(sys.argv[1]))"
-    )
+    code = "import sys, pathlib; from edge_app.capture.images import load_image; load_image(pathlib.Path(sys.argv[1]))"
     path = f"{interpreter.parent}{os.pathsep}{os.environ['PATH']}"
     result = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / name)],
@@ -153,7 +151,7 @@ def test_a_picture_comes_through_a_pipe(tmp_path: Path) -> None:
 
 
 def test_a_pipe_that_nobody_writes_to_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_app.pictures._PIPE_PATIENCE_S", 0.2)
+    monkeypatch.setattr("edge_app.capture.images._PIPE_PATIENCE_S", 0.2)
     os.mkfifo(tmp_path / "p")
     with pytest.raises(SourceError, match=r"nothing came through this pipe within 0\.2 s"):
         load_image(tmp_path / "p")
@@ -177,7 +175,7 @@ def test_a_large_picture_is_held_in_memory_once_beside_its_decoder(tmp_path: Pat
     exif[0x0112] = 6 if turned else 1
     Image.new("RGB", (side, side)).save(tmp_path / "a.jpg", exif=exif)
     code = (
-        "import resource, sys; from pathlib import Path; from edge_app.pictures import load_image, supported\n"
+        "import resource, sys; from pathlib import Path; from edge_app.capture.images import load_image, supported\n"
         "supported(); peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
         "before = peak(); load_image(Path(sys.argv[1])); print(peak() - before)"
     )

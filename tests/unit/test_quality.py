@@ -6,10 +6,10 @@ import pytest
 import supervision as sv
 from pydantic import ValidationError
 
-from edge_app.faces import crop_faces
-from edge_app.quality import QualityGate, brightness, grey_face, sharpness
-from edge_app.settings import QualitySettings, VerdictSettings
-from edge_app.verdicts import VerdictBoard
+from edge_app.config.settings import QualitySettings, VerdictSettings
+from edge_app.people.verdicts import VerdictBoard
+from edge_app.vision.crops import crop_faces
+from edge_app.vision.quality import QualityGate, brightness, grey_face, sharpness
 from tests.media import Pixels
 
 FACE = (165.0, 45.0, 285.0, 205.0)  # of the astronaut picture

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from edge_app.errors import SinkError
-from edge_app.frames import FrameResult
-from edge_app.sinks.queued import DEPTH, QueuedSink
+from edge_app.outputs.queued import DEPTH, QueuedSink
+from edge_app.records import FrameResult
 from tests.media import frame, result
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import supervision as sv
 
-from edge_app.recheck import Rechecks
-from edge_app.settings import VerdictSettings
-from edge_app.verdicts import VerdictBoard
+from edge_app.config.settings import VerdictSettings
+from edge_app.people.recheck import Rechecks
+from edge_app.people.verdicts import VerdictBoard
 
 STEP_S = 1 / 32  # sums without rounding
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from edge_app import redact as redaction
 from edge_app.errors import SourceError
-from edge_app.process import guarded
 from edge_app.redact import redact, register, register_source, shown_source
+from edge_app.runtime.shutdown import guarded
 from edge_app.source_text import problem
 
 pytestmark = pytest.mark.usefixtures("empty_folder")

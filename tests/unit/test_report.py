@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edge_app import report
+from edge_app.commands import console as report
 
 
 @dataclass

@@ -15,16 +15,16 @@ import av
 import numpy as np
 import pytest
 
+from edge_app.capture.open import open_source, parse_source
+from edge_app.config.settings import SourceSettings
 from edge_app.errors import SinkError, UsageError
-from edge_app.events import Event, Lifecycle
-from edge_app.frames import FrameResult
-from edge_app.settings import SourceSettings
-from edge_app.sinks import IsolatedSink
-from edge_app.sinks.jsonl import JsonlSink
-from edge_app.sinks.summary import SummarySink
-from edge_app.sinks.video import VideoSink
-from edge_app.sinks.window import WindowSink, display_problem
-from edge_app.sources import open_source, parse_source
+from edge_app.outputs.jsonl import JsonlSink
+from edge_app.outputs.sink import IsolatedSink
+from edge_app.outputs.summary import SummarySink
+from edge_app.outputs.video import VideoSink
+from edge_app.outputs.window import WindowSink, display_problem
+from edge_app.people.lifecycle import Event, Lifecycle
+from edge_app.records import FrameResult
 from tests.media import frame, grey, result
 
 full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -133,8 +133,8 @@ def test_a_killed_program_leaves_whole_lines_and_a_playable_video(tmp_path: Path
     script = f"""
 import itertools, os, signal
 from pathlib import Path
-from edge_app.sinks.jsonl import JsonlSink
-from edge_app.sinks.video import VideoSink
+from edge_app.outputs.jsonl import JsonlSink
+from edge_app.outputs.video import VideoSink
 from tests.media import frame
 from tests.unit.test_sinks import told
 events, video = JsonlSink(Path({str(tmp_path / "e.jsonl")!r})), VideoSink(Path({str(tmp_path / "v.mp4")!r}), 25)
@@ -299,7 +299,7 @@ def test_a_failed_sink_is_left_alone_for_its_pause() -> None:
 
 
 def test_events_given_up_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_app.sinks.jsonl._KEEP", 2)
+    monkeypatch.setattr("edge_app.outputs.jsonl._KEEP", 2)
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     sink = JsonlSink(Path("/dev/full"))

@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_app.capture.ffmpeg import OPTIONS_VARIABLE
+from edge_app.capture.images import to_bgr
+from edge_app.capture.open import list_images, load_image, open_source, parse_source
+from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError, UsageError
-from edge_app.ffmpeg import OPTIONS_VARIABLE
-from edge_app.pictures import to_bgr
-from edge_app.settings import SourceSettings
-from edge_app.sources import list_images, load_image, open_source, parse_source
 from tests.media import Pixels, grey, write_clip
 
 SETTINGS = SourceSettings(open_timeout_s=2, read_timeout_s=2)

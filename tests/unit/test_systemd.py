@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.capture import FrameReader
-from edge_app.health import Health
-from edge_app.outputs import Outputs
-from edge_app.settings import OutputSettings, SourceSettings
-from edge_app.sources import parse_source
-from edge_app.systemd import Notifier
+from edge_app.capture.open import parse_source
+from edge_app.capture.reader import FrameReader
+from edge_app.config.settings import OutputSettings, SourceSettings
+from edge_app.monitor.status import Health
+from edge_app.monitor.systemd import Notifier
+from edge_app.outputs.fan_out import Outputs
 from tests.media import frame, grey, result, write_clip
 
 

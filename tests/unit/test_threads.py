@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_app.threads import Awake, Turns, ahead, called_when_set
+from edge_app.runtime.threads import Awake, Turns, ahead, called_when_set
 
 PATIENCE_S = 10.0
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import supervision as sv
 
-from edge_app.settings import TrackerSettings
-from edge_app.tracking import FaceTracker, NewFaces
+from edge_app.config.settings import TrackerSettings
+from edge_app.people.tracker import FaceTracker, NewFaces
 
 STEP_S = 0.04
 Place = tuple[float, float]  # centre of a face, pixels

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_app import trial
-from edge_app.classifier import MaskClassifier
-from edge_app.detector import open_detector
+from edge_app.config.settings import ClassifierSettings, DetectorSettings
 from edge_app.errors import ModelError
-from edge_app.models import RELEASED, Model
-from edge_app.settings import ClassifierSettings, DetectorSettings
-from edge_app.trial import Case, attempt
+from edge_app.inference import trial
+from edge_app.inference.model import RELEASED, Model
+from edge_app.inference.trial import Case, attempt
+from edge_app.vision.classifier import MaskClassifier
+from edge_app.vision.detector import open_detector
 from tests.conftest import need
 from tests.tiny_models import DETECTOR, tiny_detector, tiny_graph, write_folder
 

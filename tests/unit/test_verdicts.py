@@ -6,8 +6,8 @@ import supervision as sv
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_app.settings import VerdictSettings
-from edge_app.verdicts import Verdict, VerdictBoard
+from edge_app.config.settings import VerdictSettings
+from edge_app.people.verdicts import Verdict, VerdictBoard
 
 Person = tuple[int, float, float]  # tracker id, mask probability, detector score
 

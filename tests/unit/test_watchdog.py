@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.capture import FrameReader
-from edge_app.health import Fleet, Health
-from edge_app.outputs import Outputs
-from edge_app.settings import OutputSettings, SourceSettings, WatchdogSettings
-from edge_app.sources import parse_source
-from edge_app.watchdog import Watchdog
+from edge_app.capture.open import parse_source
+from edge_app.capture.reader import FrameReader
+from edge_app.config.settings import OutputSettings, SourceSettings, WatchdogSettings
+from edge_app.monitor.status import Fleet, Health
+from edge_app.monitor.watchdog import Watchdog
+from edge_app.outputs.fan_out import Outputs
 from tests.media import grey, result, write_clip
 
 LIMIT_S = 1.0

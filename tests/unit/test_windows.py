@@ -6,8 +6,8 @@ from itertools import accumulate
 
 import pytest
 
-from edge_app.settings import TrackerSettings, VerdictSettings
-from edge_app.windows import UNSURE_AFTER_S, Windows
+from edge_app.config.settings import TrackerSettings, VerdictSettings
+from edge_app.people.windows import UNSURE_AFTER_S, Windows
 
 
 def after(times: Iterable[float], **settings: float) -> Windows:

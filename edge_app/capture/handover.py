@@ -1,0 +1,110 @@
+"""The parts of capturing: the hand-over between two threads, one life of a source, the waits between two lives."""
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from edge_app.capture.images import Picture
+from edge_app.capture.open import Source, SourceInfo
+from edge_app.errors import SourceError
+from edge_app.records import Frame
+
+AHEAD = 2  # frames of a file decoded before they are asked for; a 1080p frame takes 6 MB
+POLL_S = 0.2
+
+
+class Backoff:
+    """Waits between reconnects: doubled each time up to `longest`, each with 20 % of jitter. Seconds."""
+
+    def __init__(self, first: float, longest: float, chance: Callable[[], float] = random.random) -> None:
+        self._first, self._longest, self._chance = first, max(first, longest), chance
+        self.reset()
+
+    def reset(self) -> None:
+        self._wait = self._first
+
+    def next(self) -> float:
+        wait, self._wait = self._wait, min(self._wait * 2, self._longest)
+        return wait * (1 - 0.2 * self._chance())  # jitter, or many cameras would knock at one server together
+
+
+class Mailbox:
+    """Hands frames from one thread to another: bounded and in order, or only the newest."""
+
+    def __init__(self) -> None:
+        # Reentrant, because a signal handler may call close() in the thread that is inside get().
+        self._changed = threading.Condition(threading.RLock())
+        self._frames: deque[Frame] = deque()
+        self._closed = False
+        self._error: Exception | None = None
+        self.replaced = 0
+
+    def put(self, frame: Frame, newest_only: bool) -> None:
+        with self._changed:
+            if newest_only:
+                self.replaced += len(self._frames)
+                self._frames.clear()
+            while len(self._frames) >= AHEAD and not self._closed:
+                self._changed.wait(POLL_S)
+            if not self._closed:
+                self._frames.append(frame)
+                self._changed.notify_all()
+
+    def get(self) -> Frame | None:
+        """The next frame, waiting for it; None once closed and empty. Raises the error it was closed with."""
+        with self._changed:
+            while not self._frames and not self._closed:
+                self._changed.wait(POLL_S)  # not for ever: a signal handler's notify can come just before the wait
+            if self._frames:
+                frame = self._frames.popleft()
+                self._changed.notify_all()
+                return frame
+            if self._error is not None:
+                raise self._error
+            return None
+
+    def close(self, error: Exception | None = None, discard: bool = False) -> None:
+        with self._changed:
+            if discard:
+                self._frames.clear()
+            if not self._closed:
+                self._closed, self._error = True, error
+            self._changed.notify_all()
+
+
+class Connection:
+    """One life of a source, in a daemon thread: opened, read to its end or loss, closed by the same thread."""
+
+    def __init__(self, opener: Callable[[], Source], deliver: Callable[["Connection", Picture, float], None]) -> None:
+        self._opener, self._deliver = opener, deliver
+        self.info: SourceInfo | None = None
+        self.error: Exception | None = None
+        self.opened_at = self.active_at = time.monotonic()
+        self.frames = 0
+        self.abandoned = False
+        self.opened, self.ended = threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self._run, name="capture", daemon=True)
+        try:
+            self.thread.start()
+        except RuntimeError as error:  # the system has no thread left, which passes
+            self.error = SourceError(f"no thread to read in ({error})")
+            self.ended.set()
+            self.opened.set()
+
+    def _run(self) -> None:
+        try:
+            with self._opener() as source:
+                self.info = source.info
+                self.opened_at = self.active_at = time.monotonic()
+                self.opened.set()
+                while not self.abandoned and (frame := source.read()) is not None:
+                    self.active_at = time.monotonic()
+                    self.frames += 1
+                    self._deliver(self, *frame)
+        except Exception as error:
+            self.error = error
+        finally:
+            self.ended.set()
+            self.opened.set()

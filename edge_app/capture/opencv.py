@@ -1,0 +1,202 @@
+"""Videos, cameras, streams and pipelines through `cv2.VideoCapture`: takes a `SourceSpec`, gives an open `Source`."""
+
+import glob
+import logging
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import cv2
+
+from edge_app.capture.ffmpeg import file_options, is_playlist, limit_allocations, opencv_options, stream_options
+from edge_app.capture.images import Picture, to_bgr
+from edge_app.capture.input_files import is_pipe, open_regular, wait_for_data
+from edge_app.capture.open import Source, SourceInfo, SourceSpec
+from edge_app.capture.playlists import check_playlist
+from edge_app.capture.probe import check_reachable, too_large, why_list, why_unreadable
+from edge_app.config.settings import SourceSettings
+from edge_app.errors import SourceError
+
+log = logging.getLogger(__name__)
+_JETSON = Path("/etc/nv_tegra_release")
+_HEAD_BYTES = 4096
+_PROBE_S = 5.0
+
+# Every failure becomes one line of ours; OpenCV and FFmpeg would print theirs, URLs with passwords included.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+limit_allocations()
+
+
+class _CaptureSource(Source):
+    """A `cv2.VideoCapture` that is open. Frames may change size; a stream of known length counts as a file.
+
+    why: tells why there is no first frame. timeout_s: after which a read gives up, which is a loss and no end.
+    """
+
+    def __init__(
+        self, capture: cv2.VideoCapture, spec: SourceSpec, why: Callable[[], str], timeout_s: float = math.inf
+    ) -> None:
+        self._capture, self._display, self._timeout_s = capture, spec.display, timeout_s
+        fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        known_fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else None
+        known_count = int(count) if math.isfinite(count) and 0 < count < 1e9 else None
+        self._step = 1 / (known_fps or 25.0)
+        self._live = spec.live and not (spec.kind == "stream" and known_count)
+        self._count, self._time = 0, 0.0
+        self.files = ExitStack()  # open for as long as the capture reads them
+        self._expected = None if self._live else known_count
+        try:
+            size = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+            if problem := too_large(size):
+                raise SourceError(f"{spec.display}: cannot be opened: {problem}")
+            self._first = self._decode() if capture.isOpened() else None
+            if self._first is None:
+                raise SourceError(f"{spec.display}: cannot be opened: {why()}")
+        except BaseException:
+            capture.release()
+            raise
+        height, width = self._first[0].shape[:2]
+        self.info = SourceInfo(spec.display, spec.kind, self._live, width, height, known_fps, self._expected)
+
+    def read(self) -> tuple[Picture, float] | None:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        asked_at = time.monotonic()
+        frame = self._decode()
+        if frame is None and time.monotonic() - asked_at > 0.9 * self._timeout_s:
+            raise SourceError(f"{self._display}: no frame for {self._timeout_s:g} s")
+        if frame is None and self._expected and self._count < 0.9 * self._expected:
+            log.warning("%s: ends early: %d of %d frames could be read", self._display, self._count, self._expected)
+            self._expected = None
+        return frame
+
+    def _decode(self) -> tuple[Picture, float] | None:
+        try:
+            ok, image = self._capture.read()
+        except cv2.error as error:
+            raise SourceError(f"{self._display}: cannot be decoded ({error.err})") from None
+        if not ok or image is None or image.size == 0:
+            return None
+        if self._live:
+            return to_bgr(image), time.monotonic()
+        stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if self._count:  # time stamps that stand still or run backwards are replaced by the frame rate
+            self._time = stamp if math.isfinite(stamp) and stamp > self._time else self._time + self._step
+        self._count += 1
+        return to_bgr(image), self._time
+
+    def close(self) -> None:
+        self._capture.release()
+        self.files.close()
+
+
+def open_file(spec: SourceSpec, settings: SourceSettings) -> Source:
+    with ExitStack() as opened:
+        file = opened.enter_context(open_regular(spec.uri, spec.display, pipes=True))
+        piped = is_pipe(file)
+        options = file_options(piped)
+        if piped:  # FFmpeg reads our end: whatever is read here would be missing, and who wrote it may be gone by now
+            wait_for_data(file, spec.display, settings.open_timeout_s)
+            url = f"pipe:{file.fileno()}"
+            why = "it is a pipe, which needs a format that is read from front to back, such as MPEG-TS or Matroska"
+        else:
+            # "file:" keeps FFmpeg from reading a name such as 12:30.mp4 as a protocol, or 100%d.mp4 as a pattern.
+            url = f"file:{spec.uri if _is_text(spec.uri) else f'/proc/self/fd/{file.fileno()}'}"
+            problem = why_list(file.read(_HEAD_BYTES)) or why_unreadable(url, _PROBE_S, options)
+            if problem:
+                raise SourceError(f"{spec.display}: cannot be opened: {problem}")
+            why = "its video cannot be decoded"
+        # The models need the other cores, and every thread of a decoder holds pictures: two cost 30 MiB more at 1080p.
+        threads = settings.decode_threads or max(1, (os.cpu_count() or 1) // 2)
+        with opencv_options(options, settings.open_timeout_s):
+            capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
+        source = _CaptureSource(capture, spec, lambda: why)
+        source.files = opened.pop_all()
+        return source
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name can be handed to OpenCV and PyAV, which take UTF-8 alone; Linux has other names too."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def open_stream(spec: SourceSpec, settings: SourceSettings) -> Source:
+    deadline = time.monotonic() + settings.open_timeout_s
+    check_reachable(spec.uri, settings.open_timeout_s)
+    if is_playlist(spec.uri):
+        check_playlist(spec.uri, deadline - time.monotonic())
+    options = stream_options(spec.uri, settings)
+    parameters = {
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: max(500, round((deadline - time.monotonic()) * 1000)),
+        cv2.CAP_PROP_READ_TIMEOUT_MSEC: round(settings.read_timeout_s * 1000),
+        cv2.CAP_PROP_N_THREADS: 1,  # several decoder threads would hold back as many frames
+    }
+    with opencv_options(options, settings.open_timeout_s):
+        capture = cv2.VideoCapture(spec.uri, cv2.CAP_FFMPEG, [v for pair in parameters.items() for v in pair])
+
+    def why() -> str:
+        if time.monotonic() >= deadline - 0.1:
+            return f"connected, but no video within {settings.open_timeout_s:g} s"
+        problem = why_unreadable(spec.uri, min(3.0, settings.open_timeout_s), options)
+        return problem or "its video cannot be decoded"
+
+    return _CaptureSource(capture, spec, why, settings.read_timeout_s)
+
+
+def open_camera(spec: SourceSpec, settings: SourceSettings) -> Source:
+    linux = sys.platform.startswith("linux")
+    device = Path(f"/dev/video{spec.uri}" if spec.uri.isdecimal() else spec.uri)
+    if linux and not device.exists():
+        here = ", ".join(sorted(glob.glob("/dev/video*"))) or "none"  # noqa: PTH207
+        raise SourceError(f"{spec.display}: no camera at {device}; cameras here: {here}")
+    if linux and not os.access(device, os.R_OK | os.W_OK):
+        raise SourceError(f"{device}: no permission: add yourself to the group of this file (usually `video`)")
+    backend = cv2.CAP_V4L2 if linux else cv2.CAP_ANY
+    capture = cv2.VideoCapture(int(spec.uri), backend) if spec.uri.isdecimal() else cv2.VideoCapture(spec.uri, backend)
+    if settings.width or settings.height:  # uncompressed, USB carries larger pictures at a few frames a second only
+        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+    for key, value in (
+        (cv2.CAP_PROP_FRAME_WIDTH, settings.width),
+        (cv2.CAP_PROP_FRAME_HEIGHT, settings.height),
+        (cv2.CAP_PROP_FPS, settings.fps),
+        (cv2.CAP_PROP_BUFFERSIZE, 1),
+    ):
+        if value:
+            capture.set(key, value)
+    return _CaptureSource(capture, spec, lambda: "the camera gives no frames: another program may be using it")
+
+
+def open_gstreamer(spec: SourceSpec, pipeline: str) -> Source:
+    if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+        raise SourceError(
+            f"{spec.display}: this OpenCV has no GStreamer (the pip wheels have none): "
+            "use the system's OpenCV (python3-opencv), or a camera index, file or URL"
+        )
+    capture = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
+    return _CaptureSource(capture, spec, lambda: "the pipeline gives no frames: try it with gst-launch-1.0")
+
+
+def csi_pipeline(sensor: int, settings: SourceSettings) -> str:
+    """The pipeline of a ribbon-cable camera: NVIDIA's source on a Jetson, libcamera elsewhere (Raspberry Pi)."""
+    size = f"width={settings.width or 1280},height={settings.height or 720}"
+    rate = f"framerate={round(settings.fps or 30)}/1"
+    end = "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
+    if _JETSON.exists():
+        caps = f"video/x-raw(memory:NVMM),{size},{rate}"
+        return f"nvarguscamerasrc sensor-id={sensor} ! {caps} ! nvvidconv ! video/x-raw,format=BGRx ! {end}"
+    if sensor:
+        raise SourceError(
+            f"csi://{sensor}: libcamera names its cameras, so only csi://0 works here; "
+            "give a pipeline: `libcamerasrc camera-name=… ! videoconvert ! video/x-raw,format=BGR ! appsink`"
+        )
+    return f"libcamerasrc ! video/x-raw,{size},{rate} ! {end}"

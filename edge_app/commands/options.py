@@ -1,0 +1,45 @@
+"""The arguments that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_app.config.board import profiles
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", readable=False, metavar="FILE", help="Settings file.  [default: ./config.yaml if present]"
+    ),
+]
+ProfileOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help=f"Board profile: {', '.join(profiles())}.  [default: by the board]")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, e.g. detector.input_size=480. May be repeated."),
+]
+CameraOption = Annotated[
+    str | None, typer.Option("--camera", metavar="NAME", help="Camera name in events.  [default: camera]")
+]
+OverwriteOption = Annotated[
+    bool | None,
+    typer.Option("--overwrite", help="Replace earlier videos, pictures and charts.  [default: take a new name]"),
+]
+SourcesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SOURCE...",
+        help="0, /dev/video0, rtsp://, http(s)://, video file, picture, folder, csi://0, a GStreamer pipeline or demo."
+        "  Several files are watched one after another, cameras side by side.  [default: source.uri, which is 0]",
+    ),
+]
+SourceArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SOURCE",
+        help="0, /dev/video0, rtsp://, http(s)://, video file, picture, folder, csi://0, a GStreamer pipeline or demo."
+        "  [default: source.uri, which is 0]",
+    ),
+]

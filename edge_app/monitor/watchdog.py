@@ -1,0 +1,58 @@
+"""Says when a run no longer works: a live source without frames, or frames that nothing finishes."""
+
+import math
+import time
+
+from edge_app.config.settings import WatchdogSettings
+from edge_app.errors import WatchdogError
+from edge_app.monitor.status import Health
+
+
+class Watchdog:
+    """Asked again and again by one thread; keeps what it saw last.
+
+    Args:
+        settings: the limits, in seconds; None switches one off.
+        name: of the source, for the message.
+        health: what it looks at.
+    """
+
+    def __init__(self, settings: WatchdogSettings, name: str, health: Health) -> None:
+        self._settings, self._name, self._health = settings, name, health
+        self._in_work_since: float | None = None
+        self._frames = 0
+
+    def check(self, awake_since: float = -math.inf) -> WatchdogError | None:
+        """What is late and by how much, in one line; None where nothing is.
+
+        awake_since: the time before it does not count, see `threads.Awake`.
+        """
+        return self._silent(awake_since) or self._stuck(awake_since)
+
+    def _silent(self, awake_since: float) -> WatchdogError | None:
+        limit, reader = self._settings.no_frame_s, self._health.reader
+        if limit is None or not reader.info.live:
+            return None
+        silent = time.monotonic() - max(reader.last_read_at or self._health.opened_at, awake_since)
+        if silent <= limit:
+            return None
+        return WatchdogError(
+            f"{self._name}: no frame for {silent:.1f} s, {silent - limit:.1f} s over watchdog.no_frame_s = {limit:g}: "
+            "check the camera and its connection"
+        )
+
+    def _stuck(self, awake_since: float) -> WatchdogError | None:
+        limit, health, now = self._settings.stuck_s, self._health, time.monotonic()
+        if limit is None:
+            return None
+        if not health.in_work:
+            self._in_work_since = None
+        elif self._in_work_since is None or health.frames != self._frames:
+            self._in_work_since = now
+        self._frames = health.frames
+        if self._in_work_since is None or (late := now - max(self._in_work_since, awake_since)) <= limit:
+            return None
+        return WatchdogError(
+            f"{self._name}: frames are read but none was finished for {late:.1f} s, {late - limit:.1f} s over "
+            f"watchdog.stuck_s = {limit:g}: a model or an output hangs, or the machine is too slow for this limit"
+        )

@@ -1,0 +1,85 @@
+"""The live picture in a window. Nothing else touches OpenCV's GUI: without a display Qt ends the whole process."""
+
+import os
+import subprocess
+import sys
+
+import cv2
+
+from edge_app.errors import SinkError, UsageError
+from edge_app.outputs.overlay import annotate
+from edge_app.records import FrameResult
+
+_HINT = "run with --headless, or --output video.mp4 to look later"
+_PROBE = "import cv2; cv2.namedWindow('edge_app'); cv2.waitKey(1); cv2.destroyAllWindows()"
+_KEYS = (ord("q"), ord("Q"), 27)  # 27: Esc
+
+
+def display_problem() -> str | None:
+    """Why no window can be shown here, or None where one can.
+
+    A window is tried in another process first: with a display that refuses us, Qt would abort this one.
+    """
+    gui = next((line for line in cv2.getBuildInformation().splitlines() if line.strip().startswith("GUI:")), "GUI: ?")
+    if "NONE" in gui.upper():
+        return "this OpenCV was built without windows: install opencv-python in place of opencv-python-headless"
+    if sys.platform.startswith("linux"):
+        if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            return "there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set)"
+        try:
+            probe = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, timeout=30)
+        except subprocess.TimeoutExpired:
+            return "the display does not answer"
+        if probe.returncode != 0:
+            shown = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+            return f"the display {shown} cannot be used (wrong number, no permission, or its libraries are missing)"
+    return None
+
+
+class WindowSink:
+    """Shows each annotated frame. `closed_by_user` turns True on q, Esc or the window's close button.
+
+    Use it from one thread only, the main one: GUI toolkits insist.
+
+    Raises:
+        UsageError: no window can be shown here.
+    """
+
+    name = "window"
+    retry_s = 1.0
+    catches_up = False
+
+    def __init__(self, title: str = "edge_app") -> None:
+        if problem := display_problem():
+            raise UsageError(f"--show: {problem}; {_HINT}")
+        self._title, self._open = title, False
+        self.closed_by_user = False
+
+    def write(self, result: FrameResult) -> None:
+        """Show one frame and take the keys pressed since the last.
+
+        Raises:
+            SinkError: the display went away.
+        """
+        if self.closed_by_user:
+            return
+        try:
+            if not self._open:
+                cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+                height, width = result.frame.image.shape[:2]
+                cv2.resizeWindow(self._title, width, height)
+                self._open = True
+            cv2.imshow(self._title, annotate(result))
+            key = cv2.waitKey(1) & 0xFF
+            gone = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+        except cv2.error as error:
+            raise SinkError(f"the window cannot be drawn ({error.err})") from None
+        if key in _KEYS or gone:
+            self.closed_by_user = True
+            self.close()
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            cv2.destroyAllWindows()
+            cv2.waitKey(1)  # lets the toolkit carry the closing out

@@ -1,0 +1,178 @@
+"""One person, one story: takes each frame's result, gives the events `new`, `update` and `end` of every person.
+
+A story begins with the first verdict of mask or no_mask, or as unsure when a person has stayed undecided for a while;
+it goes on with each confirmed change and ends when the person has been out of sight for a while. Falling back to unsure
+is no change: the last confirmed label stands.
+"""
+
+import json
+import math
+import threading
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from edge_app.people.verdicts import Label, Verdict
+from edge_app.people.windows import UNSURE_AFTER_S
+from edge_app.records import FrameResult
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the events file.
+
+    id: of the person's story, the same in all its events. time, started_at, ended_at: RFC 3339, UTC, milliseconds;
+    started_at is when the person was first seen, ended_at when last (null until `end`). box: x0, y0, x1, y1 in
+    pixels of the frame, where last seen. frames: in how many frames the person was seen. frame_age_ms: from the
+    picture's decoding to this event.
+    """
+
+    type: Literal["new", "update", "end"]
+    schema: int
+    id: str
+    camera: str
+    time: str
+    track_id: int
+    label: Label
+    confidence: float
+    mask_probability: float
+    box: tuple[float, float, float, float]
+    frame_size: tuple[int, int]
+    started_at: str
+    ended_at: str | None
+    frames: int
+    frame_age_ms: float
+
+    def to_json(self) -> str:
+        """The event as one line of JSON, without the line end."""
+        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(slots=True)
+class _Story:
+    id: str
+    track_id: int
+    first_time: float  # seconds of the frame clock
+    started_at: float  # wall time
+    verdict: Verdict
+    box: tuple[float, float, float, float]
+    last_time: float
+    last_wall: float
+    label: Label | None = None  # as last told; None: nothing told yet
+    frames: int = 0
+
+
+class Lifecycle:
+    """Keeps the story of every person in view. Any thread may call it.
+
+    lost_s: a person unseen for longer than this, in seconds of frame time, has left. unsure_after_s: a person undecided
+    for this long is told as unsure.
+
+    Args:
+        camera: name of the camera in the events.
+        lost_s, unsure_after_s: see above.
+    """
+
+    def __init__(self, camera: str, lost_s: float, unsure_after_s: float = UNSURE_AFTER_S) -> None:
+        self._camera, self.lost_s, self.unsure_after_s = camera, lost_s, unsure_after_s
+        self._stories: dict[int, _Story] = {}
+        self._lock = threading.Lock()
+        self._size = (0, 0)
+        self._wall = self._captured_at = 0.0
+
+    def update(self, result: FrameResult) -> list[Event]:
+        """What changed with this frame. Rows without a confirmed person (tracker_id -1) are passed over."""
+        with self._lock:
+            return self._update(result)
+
+    def expire(self, time: float, wall_time: float) -> list[Event]:
+        """The `end` of everyone who has been out of sight for long enough by now, although no frame has come."""
+        with self._lock:
+            self._wall = wall_time
+            return [event for event in self._ends(time) if event]
+
+    def close(self) -> list[Event]:
+        """End every open story."""
+        with self._lock:
+            return [event for event in self._ends(math.inf) if event]
+
+    def _update(self, result: FrameResult) -> list[Event]:
+        frame, detections = result.frame, result.detections
+        self._size = (frame.image.shape[1], frame.image.shape[0])
+        self._wall, self._captured_at = frame.wall_time, frame.captured_at
+        events = self._ends(frame.time)
+        ids = detections.tracker_id if detections.tracker_id is not None else ()
+        for tracker_id, xyxy, verdict in zip(ids, detections.xyxy, result.verdicts, strict=False):
+            if tracker_id < 0:
+                continue
+            x0, y0, x1, y1 = (round(float(v), 1) for v in xyxy)
+            story = self._stories.get(int(tracker_id))
+            if story is None:
+                story = _Story(
+                    uuid.uuid4().hex, int(tracker_id), frame.time, frame.wall_time, verdict, (x0, y0, x1, y1),
+                    frame.time, frame.wall_time,
+                )  # fmt: skip
+                self._stories[story.track_id] = story
+            story.verdict, story.box = verdict, (x0, y0, x1, y1)
+            story.last_time, story.last_wall = frame.time, frame.wall_time
+            story.frames += 1
+            if event := self._tell(story):
+                events.append(event)
+        return [event for event in events if event is not None]
+
+    def _ends(self, time: float) -> list[Event | None]:
+        return [self._end(story) for story in [*self._stories.values()] if time - story.last_time > self.lost_s]
+
+    def _tell(self, story: _Story) -> Event | None:
+        label = story.verdict.label
+        if label == "unsure" and (story.label or story.last_time - story.first_time < self.unsure_after_s):
+            return None
+        if label == story.label:
+            return None
+        kind: Literal["new", "update"] = "update" if story.label else "new"
+        story.label = label
+        return self._event(kind, story, label)
+
+    def _end(self, story: _Story) -> Event | None:
+        del self._stories[story.track_id]
+        return self._event("end", story, story.label) if story.label else None
+
+    def _event(self, kind: Literal["new", "update", "end"], story: _Story, label: Label) -> Event:
+        verdict = story.verdict
+        sides: dict[Label, float] = {"mask": verdict.mask_probability, "no_mask": 1 - verdict.mask_probability}
+        return Event(
+            type=kind,
+            schema=SCHEMA,
+            id=story.id,
+            camera=self._camera,
+            time=_rfc3339(self._wall),
+            track_id=story.track_id,
+            label=label,
+            # The verdict may have gone back to unsure since: the confidence is that of the label told.
+            confidence=_number(sides.get(label, verdict.confidence)),
+            mask_probability=_number(verdict.mask_probability),
+            box=story.box,
+            frame_size=self._size,
+            started_at=_rfc3339(story.started_at),
+            ended_at=_rfc3339(story.last_wall) if kind == "end" else None,
+            frames=story.frames,
+            frame_age_ms=round(max(0.0, time.monotonic() - self._captured_at) * 1000, 1),
+        )
+
+
+def _number(value: float) -> float:
+    """Rounded, for JSON, which has no infinity and no NaN."""
+    return round(value, 4) if math.isfinite(value) else 0.0
+
+
+def _rfc3339(wall_time: float) -> str:
+    """The broken time stamps of a file may lead out of the calendar, which ends with the year 9999: then it is now."""
+    try:
+        moment = datetime.fromtimestamp(wall_time, UTC)
+    except (ValueError, OverflowError, OSError):
+        moment = datetime.now(UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,269 @@
+"""The life of a frame, top to bottom: read | detect | track, classify, vote, tell | draw and write.
+
+The bars are thread boundaries with bounded hand-over in order. OpenCV and ONNX Runtime release the GIL, so plain
+threads run side by side. A file gives the same results as one frame at a time would; a live source keeps only its
+newest frame until the detector is free.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import supervision as sv
+
+from edge_app.capture.images import Picture
+from edge_app.capture.open import parse_source
+from edge_app.capture.reader import FrameReader
+from edge_app.config.settings import Settings
+from edge_app.errors import EdgeAppError, SourceError
+from edge_app.monitor.timings import timed
+from edge_app.outputs.clashes import check_outputs
+from edge_app.outputs.fan_out import Outputs
+from edge_app.outputs.jsonl import SharedJsonlSink
+from edge_app.people.lifecycle import Event
+from edge_app.people.memory import Followed, Strangers
+from edge_app.people.recheck import Rechecks
+from edge_app.records import Frame, FrameResult
+from edge_app.runtime.observer import Observer
+from edge_app.runtime.threads import Turns, ahead, called_when_set
+from edge_app.vision.classifier import MaskClassifier
+from edge_app.vision.detector import open_detector
+from edge_app.vision.quality import QualityGate
+
+log = logging.getLogger(__name__)
+
+
+class Models:
+    """The detector and the classifier, loaded once; any number of judges in any threads may share them.
+
+    Raises:
+        ModelError: a model that cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._detector = open_detector(settings.detector)
+        self.classifier = MaskClassifier(settings.classifier)  # onnxruntime's sessions are safe between threads
+        self._turns = Turns()
+
+    def detect(self, image: Picture) -> sv.Detections:
+        """As `FaceDetector.detect`, one call at a time: `cv2.FaceDetectorYN` keeps its input size and layers."""
+        with self._turns:
+            return self._detector.detect(image)
+
+
+class Judge:
+    """Judges one source: the memory of who is in view. `detect` keeps no state between frames, `judge` does.
+
+    Args:
+        models: those of another judge to share; None loads them.
+        photos: the frames are pictures that have nothing to do with each other, see `people.Strangers`.
+
+    Raises:
+        ModelError: a model that cannot be used.
+    """
+
+    def __init__(self, settings: Settings, models: Models | None = None, *, photos: bool = False) -> None:
+        self._models = models or Models(settings)
+        self._classifier = self._models.classifier
+        self._gate = QualityGate(settings.quality)
+        high, low = self._classifier.bounds(settings.verdict)
+        self._rechecks = Rechecks(settings.classifier.recheck_s, high, low)
+        self._people = (Strangers if photos else Followed)(settings, high, low)
+
+    def detect(self, frame: Frame) -> FrameResult:
+        """Find the faces of one frame."""
+        timings: dict[str, float] = {}
+        with timed(timings, "detect"):
+            detections = self._models.detect(frame.image)
+        return FrameResult(frame, detections, timings=timings)
+
+    def judge(self, result: FrameResult) -> FrameResult:
+        """Join the faces to persons, classify those that are due, vote, and tell what changed. Frames must come in
+        order."""
+        image, time = result.frame.image, result.frame.time
+        with timed(result.timings, "track"):
+            detections = result.detections = self._people.track(result.detections, time)
+        with timed(result.timings, "classify"):
+            due = self._rechecks.due(detections, time)
+            fresh = sv.Detections(detections.xyxy[due])
+            crops = self._classifier.classify(image, fresh)
+            self._gate.rate(crops, fresh, (image.shape[1], image.shape[0]))
+            self._rechecks.complete(detections, due, fresh)
+        with timed(result.timings, "decide"):
+            result.verdicts = self._people.decide(detections, time)
+            self._rechecks.remember(detections, due, result.verdicts, time)
+            result.events = self._people.tell(result)
+        return result
+
+    def expire(self) -> list[Event]:
+        """The `end` events of those who have left a live source by now, though no frame comes."""
+        return self._people.expire()
+
+    def close(self) -> list[Event]:
+        """The `end` events of everyone still in view."""
+        return self._people.close()
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands. total: frames of a file, None for a live source. verdicts: persons by latest label."""
+
+    frames: int = 0
+    total: int | None = None
+    fps: float = 0.0
+    persons: int = 0
+    verdicts: dict[str, int] = field(default_factory=dict)
+    frame_age_ms: float = 0.0
+    dropped_frames: int = 0
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did. media_seconds: by the source's own clock; verdicts: persons by the last label told of them;
+    told: how often each label was told, changes included; timings: stage -> median_ms and p95_ms; outputs: kind ->
+    path or None; failed: why an output is not complete, a line each."""
+
+    source: str
+    frames: int
+    media_seconds: float
+    faces: int
+    seconds: float
+    fps: float
+    persons: int
+    verdicts: dict[str, int]
+    told: dict[str, int]
+    events: int
+    dropped_frames: int
+    reconnects: int
+    sink_errors: int
+    timings: dict[str, dict[str, float]]
+    outputs: dict[str, str | None]
+    failed: list[str]
+    interrupted: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def run(
+    settings: Settings,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+    config: Path | None = None,
+) -> Summary:
+    """Watch a source to its end, or until `stop` is set; then frames already read are finished and files closed.
+
+    Args:
+        config: the settings file in use, see `clashes.check_outputs`.
+
+    Raises:
+        StoppedEarly: `stop` was set before a live source had opened.
+        UsageError, ModelError, SourceError, SinkError: before the first frame for whatever cannot be used; later only
+            SourceError or WatchdogError, once everything judged so far has been written.
+    """
+    check_outputs(settings, config)
+    with Observer(settings) as observer:
+        summary = watch(settings, observer, stop or threading.Event(), on_progress)
+    observer.raise_if_late()
+    return summary
+
+
+def watch(
+    settings: Settings,
+    observer: Observer,
+    stop: threading.Event,
+    on_progress: Callable[[Progress], None] | None = None,
+    models: Models | None = None,
+    events: SharedJsonlSink | None = None,
+    on_refused: Callable[[SourceError], None] | None = None,
+    on_error: Callable[[Exception], None] | None = None,
+) -> Summary:
+    """As `run`, under an observer of the caller's, with models and an events file that other runs may share.
+
+    on_refused: see `FrameReader`. on_error: takes what ended the run after the source had opened, in place of its being
+    raised.
+    """
+    spec, state = parse_source(settings.source.uri), Progress()
+    photos = spec.kind == "images"
+    judge = Judge(settings, models, photos=photos)
+    reader = FrameReader(spec, settings.source, on_refused=on_refused)
+    failure: Exception | None = None
+    max_fps = settings.source.max_fps
+    with called_when_set(stop, reader.stop), reader, Outputs(settings.output, reader.info, events, max_fps) as outputs:
+        state.total = _total(reader.info.frame_count, settings.max_frames)
+        health = observer.opened(reader, outputs)
+
+        def while_no_frame_comes() -> None:
+            if reader.info.live and not health.in_work:
+                outputs.write_events(judge.expire())
+
+        try:
+            depth = 0 if reader.info.live else 1  # waiting evens out a file's frames and makes a live one old
+            detected = ahead(judge.detect, islice(reader, settings.max_frames), depth, observer.given_up)
+            for result in ahead(judge.judge, detected, depth, observer.given_up, while_no_frame_comes):
+                with timed(result.timings, "output"):
+                    outputs.write(result)
+                state.frame_age_ms = health.finished(result)
+                if outputs.closed_by_user:
+                    break
+                state.frames = outputs.tally.frames
+                state.fps = health.fps
+                state.verdicts = outputs.tally.verdicts
+                state.persons = outputs.tally.persons
+                state.dropped_frames = reader.stats()["dropped_frames"]
+                if on_progress:
+                    on_progress(state)
+        except Exception as error:
+            failure = error  # first everything that was judged is written
+        finally:
+            observer.closing()
+            outputs.write_events(judge.close())
+            seconds, stats = health.metrics.seconds, reader.stats()
+    tally = outputs.tally
+    summary = Summary(
+        source=spec.display,
+        frames=tally.frames,
+        media_seconds=tally.media_seconds,
+        faces=tally.faces,
+        seconds=round(seconds, 3),
+        fps=round(tally.frames / seconds, 2) if seconds > 0 else 0.0,
+        persons=tally.persons,
+        verdicts=tally.verdicts,
+        told=tally.told,
+        events=tally.events,
+        dropped_frames=stats["dropped_frames"],
+        reconnects=stats["reconnects"],
+        sink_errors=outputs.errors,
+        timings=health.metrics.summary(),
+        outputs=outputs.paths,
+        failed=outputs.failed,
+        interrupted=stop.is_set(),
+    )
+    if not (photos or failure or stop.is_set()):
+        _warn_if_too_short(settings, spec.display, tally.frames)
+    if failure and on_error is None:
+        summary.failed.append(str(failure) if isinstance(failure, EdgeAppError) else repr(failure))
+    summary.failed += outputs.write_summary(summary.to_dict())
+    if failure:
+        if on_error is None:
+            raise failure
+        on_error(failure)
+    return summary
+
+
+def _warn_if_too_short(settings: Settings, name: str, frames: int) -> None:
+    needed = settings.tracker.min_hits + settings.verdict.min_votes - 1
+    if 0 < frames < needed:
+        why = f"tracker.min_hits = {settings.tracker.min_hits}, verdict.min_votes = {settings.verdict.min_votes}"
+        log.warning("%s: too short for a verdict: %d frames, it takes %d (%s)", name, frames, needed, why)
+
+
+def _total(frame_count: int | None, max_frames: int | None) -> int | None:
+    if frame_count is None or max_frames is None:
+        return frame_count
+    return min(frame_count, max_frames)
