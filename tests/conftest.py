@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,13 @@ def need(condition: object, reason: str) -> None:
         if os.environ.get("CI"):
             pytest.fail(f"CI must be able to run this test: {reason}", pytrace=False)
         pytest.skip(reason)
+
+
+def pytest_configure() -> None:
+    """A suite started in the background or by nohup has these signals ignored, and so would have what it starts."""
+    for number, action in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, action)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
