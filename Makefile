@@ -20,10 +20,11 @@ demo: system-demo $(VENV)/.demo ## run the main job on a built-in source: no cam
 test: system-test $(VENV)/.dev ## run every test, the training side included
 	$(BIN)/python -m pytest
 
-check: system-demo $(VENV)/.dev ## format, lint, types and the fast tests
+check: system-demo $(VENV)/.dev ## format, lint, types, the order of rooms and the fast tests
 	$(BIN)/ruff format --check $(CHECKED)
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q -m "not slow and not shared"
 
 format: $(VENV)/.dev ## format the code and fix what lint can fix

@@ -1,15 +1,16 @@
-"""What travels down the line: a frame, and the result of judging it."""
+"""Pure data that the rooms hand on: a frame, its detections, verdicts, events. Imports no other room."""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import supervision as sv
 
-if TYPE_CHECKING:
-    from edge_app.people.lifecycle import Event
-    from edge_app.people.verdicts import Verdict
+Label = Literal["mask", "no_mask", "unsure"]
+Pixels = npt.NDArray[np.uint8]  # (H, W, 3), BGR
+SCHEMA = 1  # of `Event`
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,58 @@ class Frame:
     wall_time: seconds since the epoch that events carry; for files the start of the run plus `time`.
     """
 
-    image: npt.NDArray[np.uint8]
+    image: Pixels
     index: int
     time: float
     captured_at: float
     wall_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The state of one person, voted over a window of seconds.
+
+    label: mask, no_mask or unsure.
+    mask_probability: weighted mean of the window, 0..1.
+    confidence: probability of `label` as voted, 0..1 (for unsure: that of the likelier side).
+    votes: how many classifications the mean is made of.
+    """
+
+    label: Label
+    mask_probability: float
+    confidence: float
+    votes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the events file.
+
+    id: of the person's story, the same in all its events. time, started_at, ended_at: RFC 3339, UTC, milliseconds;
+    started_at is when the person was first seen, ended_at when last (null until `end`). box: x0, y0, x1, y1 in
+    pixels of the frame, where last seen. frames: in how many frames the person was seen. frame_age_ms: from the
+    picture's decoding to this event.
+    """
+
+    type: Literal["new", "update", "end"]
+    schema: int
+    id: str
+    camera: str
+    time: str
+    track_id: int
+    label: Label
+    confidence: float
+    mask_probability: float
+    box: tuple[float, float, float, float]
+    frame_size: tuple[int, int]
+    started_at: str
+    ended_at: str | None
+    frames: int
+    frame_age_ms: float
+
+    def to_json(self) -> str:
+        """The event as one line of JSON, without the line end."""
+        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(slots=True)
@@ -45,8 +93,8 @@ class FrameResult:
 
     frame: Frame
     detections: sv.Detections
-    verdicts: "list[Verdict]" = field(default_factory=list)
-    events: "list[Event]" = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
 
 

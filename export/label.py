@@ -15,10 +15,12 @@ import cv2
 import numpy as np
 
 from edge_app.capture.folders import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from edge_app.capture.images import Picture, load_image
-from edge_app.capture.open import SourceSpec, open_source
+from edge_app.capture.images import load_image
+from edge_app.capture.open import open_source
+from edge_app.capture.source import SourceSpec
 from edge_app.config.settings import Settings
 from edge_app.errors import SinkError, SourceError, UsageError
+from edge_app.records import Pixels
 from edge_app.vision.classifier import MaskClassifier
 from edge_app.vision.detector import FaceDetector, open_detector
 
@@ -50,7 +52,7 @@ class Labeller:
         self.classifier = MaskClassifier(settings.classifier)
         self.high, self.low = self.classifier.bounds(settings.verdict)
 
-    def __call__(self, image: Picture, entry: dict[str, Any]) -> Labelled:
+    def __call__(self, image: Pixels, entry: dict[str, Any]) -> Labelled:
         """uint8 (H, W, 3) BGR and its COCO image so far -> its faces."""
         found = self.detector.detect(image)
         self.classifier.classify(image, found)
@@ -125,7 +127,7 @@ def label(folder: Path, out: Path, settings: Settings, every: int = 25) -> dict[
     return {"labels": str(out), **counts, "passed over": passed_over}
 
 
-def _pictures(path: Path, images: Path, settings: Settings, every: int) -> Iterator[tuple[Picture, dict[str, Any]]]:
+def _pictures(path: Path, images: Path, settings: Settings, every: int) -> Iterator[tuple[Pixels, dict[str, Any]]]:
     """Pixels and COCO image of a picture, or of a clip's frames, each of which now lies in `images`."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         image = load_image(path)

@@ -26,13 +26,13 @@ import cv2
 import numpy as np
 import supervision as sv
 
-from edge_app.capture.images import Picture
-from edge_app.capture.open import SourceInfo, parse_source
+from edge_app.capture.open import parse_source
 from edge_app.capture.reader import FrameReader
+from edge_app.capture.source import SourceInfo
 from edge_app.config.settings import Settings, SourceSettings
 from edge_app.monitor.prometheus import resident_bytes
 from edge_app.outputs.fan_out import Outputs
-from edge_app.records import Frame, FrameResult
+from edge_app.records import Frame, FrameResult, Pixels
 from edge_app.runtime import cameras, pipeline
 from tests.command import Running, held
 from tests.rtsp import RtspServer, age_if_read, camera, in_720p, made_since, write_still
@@ -163,7 +163,7 @@ def watched(settings: Settings, seconds: float, work_s: float = 0.0) -> dict[str
 
 def slowed(work_s: float) -> type[pipeline.Models]:
     class Slowed(pipeline.Models):
-        def detect(self, image: Picture) -> sv.Detections:
+        def detect(self, image: Pixels) -> sv.Detections:
             time.sleep(work_s)
             return super().detect(image)
 

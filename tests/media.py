@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import supervision as sv
 
-from edge_app.people.verdicts import Label, Verdict
-from edge_app.records import Frame, FrameResult
+from edge_app.records import Frame, FrameResult, Label, Verdict
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -22,8 +22,9 @@ from typing import Any
 
 from edge_app.bench.baseline import ClassicRecipe
 from edge_app.bench.plots import pyplot
-from edge_app.capture.open import SourceSpec, open_source, parse_source
+from edge_app.capture.open import open_source, parse_source
 from edge_app.capture.reader import FrameReader
+from edge_app.capture.source import SourceSpec
 from edge_app.config.settings import DetectorSettings, Settings, SourceSettings
 from edge_app.errors import SinkError, SourceError, UsageError
 from edge_app.monitor.timings import Metrics

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_app.capture.images import Picture
-from edge_app.capture.open import Source, SourceInfo
+from edge_app.capture.source import Source, SourceInfo
 from edge_app.errors import SourceError
+from edge_app.records import Pixels
 
 WIDTH, HEIGHT, FPS, FRAMES = 1280, 720, 25.0, 500
 MASKED_FROM, MASKED_TO = 0.30, 0.75  # part of the film in which the mask is worn
@@ -31,7 +31,7 @@ _MASK = np.array(
 _EARS = (((122, 120), (114, 106)), ((126, 146), (116, 122)), ((205, 120), (212, 108)), ((202, 144), (211, 124)))
 
 
-def portrait(masked: bool) -> Picture:
+def portrait(masked: bool) -> Pixels:
     """The person from the photograph, uint8 (300, 320, 3) BGR, bare or with the drawn mask.
 
     Raises:
@@ -45,7 +45,7 @@ def portrait(masked: bool) -> Picture:
     return draw_mask(bare) if masked else bare
 
 
-def draw_mask(image: Picture) -> Picture:
+def draw_mask(image: Pixels) -> Pixels:
     """A copy of `portrait(masked=False)` that wears a surgical mask: shaded, pleated, with ear loops."""
     shift, scale = 4, 16.0  # OpenCV draws at 1/16 pixel
     out = image.copy()
@@ -82,7 +82,7 @@ class DemoSource(Source):
         self._index = 0
         self.info = SourceInfo("demo", "demo", False, WIDTH, HEIGHT, FPS, FRAMES)
 
-    def read(self) -> tuple[Picture, float] | None:
+    def read(self) -> tuple[Pixels, float] | None:
         if self._index >= FRAMES:
             return None
         index, self._index = self._index, self._index + 1
@@ -91,7 +91,7 @@ class DemoSource(Source):
     def close(self) -> None:
         self._index = FRAMES
 
-    def _render(self, index: int) -> Picture:
+    def _render(self, index: int) -> Pixels:
         part = index / FRAMES
         small, large = FACE_PX
         scale = (small + (large - small) * (0.5 - 0.5 * math.cos(2 * math.pi * 2 * part))) / _FACE_WIDTH
@@ -106,7 +106,7 @@ class DemoSource(Source):
         return frame
 
 
-def _background() -> Picture:
+def _background() -> Pixels:
     """A wall with soft light and fine grain, uint8 (HEIGHT, WIDTH, 3) BGR."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     light = 168 - 48 * rows / HEIGHT + 14 * np.sin(columns / 210) + 8 * np.cos((columns + 2 * rows) / 95)

@@ -6,10 +6,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from edge_app.capture.images import Picture
-from edge_app.capture.open import Source, SourceInfo
+from edge_app.capture.source import Source, SourceInfo
 from edge_app.errors import SourceError
-from edge_app.records import Frame
+from edge_app.records import Frame, Pixels
 
 AHEAD = 2  # frames of a file decoded before they are asked for; a 1080p frame takes 6 MB
 POLL_S = 0.2
@@ -77,7 +76,7 @@ class Mailbox:
 class Connection:
     """One life of a source, in a daemon thread: opened, read to its end or loss, closed by the same thread."""
 
-    def __init__(self, opener: Callable[[], Source], deliver: Callable[["Connection", Picture, float], None]) -> None:
+    def __init__(self, opener: Callable[[], Source], deliver: Callable[["Connection", Pixels, float], None]) -> None:
         self._opener, self._deliver = opener, deliver
         self.info: SourceInfo | None = None
         self.error: Exception | None = None

@@ -20,9 +20,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edge_app.capture.input_files import is_pipe, open_regular, wait_for_data
 from edge_app.errors import SourceError, first_line
+from edge_app.records import Pixels
 from edge_app.shared_libraries import loaded
-
-Picture = npt.NDArray[np.uint8]
 
 FORMATS = {  # Pillow's name: ours; JPEG opens MPO too, the several JPEG pictures that phones and 3D cameras make
     "JPEG": "JPEG",
@@ -56,7 +55,7 @@ _OTHER_FORMATS = {
 logging.getLogger("PIL").setLevel(logging.WARNING)
 
 
-def load_image(path: Path) -> Picture:
+def load_image(path: Path) -> Pixels:
     """Decode one picture by its content, whatever its name, and turn it upright as its EXIF data says.
 
     Returns:
@@ -104,7 +103,7 @@ def supported() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _decode(file: BinaryIO) -> Picture:
+def _decode(file: BinaryIO) -> Pixels:
     with Image.open(file, formats=supported()) as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise SourceError(_too_large())
@@ -162,13 +161,13 @@ def _kind_of_tiff(file: BinaryIO) -> str:
         return "TIFF pictures of this kind"
 
 
-def to_bgr(image: npt.NDArray[np.generic]) -> Picture:
+def to_bgr(image: npt.NDArray[np.generic]) -> Pixels:
     """Any frame a decoder gives, (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), 8 or 16 bits -> uint8 (H, W, 3) BGR."""
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)  # type: ignore[operator]
     elif image.dtype != np.uint8:
         raise SourceError(f"frames of type {image.dtype} are not supported, only 8 and 16 bits")
-    pixels: Picture = image  # type: ignore[assignment]
+    pixels: Pixels = image  # type: ignore[assignment]
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if channels == 3:
         return pixels

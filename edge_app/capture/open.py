@@ -7,81 +7,30 @@ a source that opened does work.
 import logging
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, Self
 
-from edge_app.capture.folders import IMAGE_SUFFIXES, list_images, list_media
-from edge_app.capture.images import Picture, load_image
+from edge_app.capture import opencv
+from edge_app.capture.demo import DemoSource
+from edge_app.capture.folders import IMAGE_SUFFIXES, list_media
+from edge_app.capture.slides import PictureSource
+from edge_app.capture.source import Kind, Source, SourceSpec
 from edge_app.config.settings import SourceSettings
-from edge_app.errors import SourceError, UsageError
+from edge_app.errors import UsageError
 from edge_app.redact import register_source, shown_source
 from edge_app.source_text import STREAM_SCHEMES, is_file, problem
 
-__all__ = [
-    "Source",
-    "SourceInfo",
-    "SourceSpec",
-    "expand_sources",
-    "list_images",
-    "load_image",
-    "open_source",
-    "parse_source",
-]
-
-Kind = Literal["camera", "file", "images", "stream", "csi", "gstreamer", "demo"]
-
 log = logging.getLogger(__name__)
-_FOLDER_FPS = 25.0
 
-
-@dataclass(frozen=True, slots=True)
-class SourceSpec:
-    """A source as asked for. uri may hold credentials; only `display` may be shown. live: frames do not wait."""
-
-    kind: Kind
-    uri: str
-    display: str
-    live: bool
-
-    def __repr__(self) -> str:
-        return f"SourceSpec({self.kind}, {self.display})"
-
-
-@dataclass(frozen=True, slots=True)
-class SourceInfo:
-    """A source as opened. width, height: pixels of the first frame; fps, frame_count: None where unknown."""
-
-    display: str
-    kind: Kind
-    live: bool
-    width: int
-    height: int
-    fps: float | None
-    frame_count: int | None
-
-
-class Source(Protocol):
-    """An opened source, a context manager. Only one thread may use it, and that thread closes it."""
-
-    info: SourceInfo
-
-    def read(self) -> tuple[Picture, float] | None:
-        """The next frame, uint8 (H, W, 3) BGR, and its media time in seconds, never decreasing; None at the end.
-
-        Raises:
-            SourceError: nothing can be decoded.
-        """
-        ...
-
-    def close(self) -> None: ...
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+OPENERS: dict[Kind, Callable[[SourceSpec, SourceSettings], Source]] = {
+    "camera": opencv.open_camera,
+    "csi": opencv.open_csi,
+    "demo": lambda _spec, _settings: DemoSource(),
+    "file": opencv.open_file,
+    "gstreamer": opencv.open_gstreamer,
+    "images": PictureSource,
+    "stream": opencv.open_stream,
+}
 
 
 def parse_source(text: str) -> SourceSpec:
@@ -168,59 +117,4 @@ def open_source(spec: SourceSpec, settings: SourceSettings) -> Source:
     Raises:
         SourceError: it cannot be opened, or nothing can be decoded from it.
     """
-    if spec.kind == "demo":
-        from edge_app.capture.demo import DemoSource
-
-        return DemoSource()
-    if spec.kind == "images":
-        return PictureSource(spec, settings)
-    from edge_app.capture import opencv
-
-    if spec.kind == "file":
-        return opencv.open_file(spec, settings)
-    if spec.kind == "stream":
-        return opencv.open_stream(spec, settings)
-    if spec.kind == "camera":
-        return opencv.open_camera(spec, settings)
-    pipeline = spec.uri if spec.kind == "gstreamer" else opencv.csi_pipeline(int(spec.uri[6:]), settings)
-    return opencv.open_gstreamer(spec, pipeline)
-
-
-class PictureSource(Source):
-    """One picture, or the pictures of a folder as a film: `fps` frames a second, 25 when unset.
-
-    A bad picture in a folder is warned of and passed over; `bad` counts them.
-    """
-
-    def __init__(self, spec: SourceSpec, settings: SourceSettings) -> None:
-        path = Path(spec.uri)
-        self._folder = path.is_dir()
-        self._paths = list_images(path) if self._folder else [path]
-        self._fps = settings.fps or _FOLDER_FPS
-        self._next, self.bad = 0, 0
-        self._first = self._load()
-        if self._first is None:
-            raise SourceError(f"{spec.display}: none of the {len(self._paths)} pictures in this folder can be decoded")
-        height, width = self._first[0].shape[:2]
-        self.info = SourceInfo(spec.display, "images", False, width, height, self._fps, len(self._paths))
-
-    def read(self) -> tuple[Picture, float] | None:
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
-        return self._load()
-
-    def _load(self) -> tuple[Picture, float] | None:
-        while self._next < len(self._paths):
-            index, self._next = self._next, self._next + 1
-            try:
-                return load_image(self._paths[index]), index / self._fps
-            except SourceError as error:
-                if not self._folder:
-                    raise
-                self.bad += 1
-                log.warning("%s (passed over)", error)
-        return None
-
-    def close(self) -> None:
-        pass
+    return OPENERS[spec.kind](spec, settings)

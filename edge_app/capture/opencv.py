@@ -13,13 +13,14 @@ from pathlib import Path
 import cv2
 
 from edge_app.capture.ffmpeg import file_options, is_playlist, limit_allocations, opencv_options, stream_options
-from edge_app.capture.images import Picture, to_bgr
+from edge_app.capture.images import to_bgr
 from edge_app.capture.input_files import is_pipe, open_regular, wait_for_data
-from edge_app.capture.open import Source, SourceInfo, SourceSpec
 from edge_app.capture.playlists import check_playlist
 from edge_app.capture.probe import check_reachable, too_large, why_list, why_unreadable
+from edge_app.capture.source import Source, SourceInfo, SourceSpec
 from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError
+from edge_app.records import Pixels
 
 log = logging.getLogger(__name__)
 _JETSON = Path("/etc/nv_tegra_release")
@@ -63,7 +64,7 @@ class _CaptureSource(Source):
         height, width = self._first[0].shape[:2]
         self.info = SourceInfo(spec.display, spec.kind, self._live, width, height, known_fps, self._expected)
 
-    def read(self) -> tuple[Picture, float] | None:
+    def read(self) -> tuple[Pixels, float] | None:
         if self._first is not None:
             first, self._first = self._first, None
             return first
@@ -76,7 +77,7 @@ class _CaptureSource(Source):
             self._expected = None
         return frame
 
-    def _decode(self) -> tuple[Picture, float] | None:
+    def _decode(self) -> tuple[Pixels, float] | None:
         try:
             ok, image = self._capture.read()
         except cv2.error as error:
@@ -176,7 +177,15 @@ def open_camera(spec: SourceSpec, settings: SourceSettings) -> Source:
     return _CaptureSource(capture, spec, lambda: "the camera gives no frames: another program may be using it")
 
 
-def open_gstreamer(spec: SourceSpec, pipeline: str) -> Source:
+def open_csi(spec: SourceSpec, settings: SourceSettings) -> Source:
+    return _open_pipeline(spec, csi_pipeline(int(spec.uri.partition("://")[2]), settings))
+
+
+def open_gstreamer(spec: SourceSpec, settings: SourceSettings) -> Source:
+    return _open_pipeline(spec, spec.uri)
+
+
+def _open_pipeline(spec: SourceSpec, pipeline: str) -> Source:
     if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         raise SourceError(
             f"{spec.display}: this OpenCV has no GStreamer (the pip wheels have none): "

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from typing import Self
 
 from edge_app.capture.handover import POLL_S, Backoff, Connection, Mailbox
-from edge_app.capture.images import Picture
-from edge_app.capture.open import Source, SourceInfo, SourceSpec, open_source
+from edge_app.capture.open import open_source
+from edge_app.capture.source import Source, SourceInfo, SourceSpec
+from edge_app.clock import Awake
 from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError, StoppedEarly
-from edge_app.records import Frame
-from edge_app.runtime.threads import Awake
+from edge_app.records import Frame, Pixels
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ class FrameReader:
         self._current = Connection(lambda: self._opener(self._spec, self._settings), self._deliver)
         return self._current
 
-    def _deliver(self, connection: Connection, image: Picture, media_time: float) -> None:
+    def _deliver(self, connection: Connection, image: Pixels, media_time: float) -> None:
         if self._stopping.is_set() or connection.info is None:
             connection.abandoned = True
             return

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_app.capture.images import MAX_SIDE
-from edge_app.capture.open import list_images, load_image
+from edge_app.capture.folders import list_images
+from edge_app.capture.images import MAX_SIDE, load_image
 from edge_app.config.settings import OutputSettings, Settings
 from edge_app.errors import SinkError, SourceError, UsageError, first_line
 from edge_app.outputs import files

@@ -1,0 +1,1 @@
+"""Takes files, environment and flags; gives one validated `Settings`."""

@@ -1,0 +1,1 @@
+"""Takes a model folder; gives its checked manifest and a session that runs the network."""

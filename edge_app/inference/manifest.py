@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edge_app.errors import ModelError
-from edge_app.vision.crops import CROP_MARGIN, CROP_SIZE, PIXEL_MEAN, PIXEL_SCALE
 
 MANIFEST = "manifest.json"
 REPAIR = "restore the folder from the release, or export the model again with `python -m export`"
@@ -25,6 +24,12 @@ NETWORK_BYTES = 128 << 20  # largest network that is read; ours have up to 11 MB
 Task = Literal["face_detection", "mask_classification"]
 Stage = Literal["beta", "gamma", "prod"]
 STAGES: tuple[Stage, ...] = ("beta", "gamma", "prod")  # in the order that a model goes through them
+
+# The input of the classifier, which `vision.crops` makes. Change anything here and it has to be trained again.
+CROP_SIZE = 112  # pixels; side of the square crop the classifier takes
+CROP_MARGIN = 0.3  # the square's side is (1 + margin) times the longer side of the box
+PIXEL_MEAN = 127.5  # network input = (pixel - mean) / scale, so it lies in -1..1
+PIXEL_SCALE = 127.5
 
 # The outputs of a detector, as `cv2.FaceDetectorYN` has them: values a cell of each head, at each stride.
 HEADS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}

@@ -1,0 +1,1 @@
+"""Takes what a run knows of itself; shows it as timings, metrics, health, and to the service manager."""

@@ -25,7 +25,7 @@ class Watchdog:
     def check(self, awake_since: float = -math.inf) -> WatchdogError | None:
         """What is late and by how much, in one line; None where nothing is.
 
-        awake_since: the time before it does not count, see `threads.Awake`.
+        awake_since: the time before it does not count, see `clock.Awake`.
         """
         return self._silent(awake_since) or self._stuck(awake_since)
 

@@ -1,0 +1,1 @@
+"""Takes results and events; writes them to files and windows without destroying anything."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from edge_app.config.layers import DEFAULT_CONFIG
 from edge_app.config.settings import Settings, SourceSettings
 from edge_app.errors import EdgeAppError, UsageError
-from edge_app.outputs.files import own_stream
+from edge_app.outputs.files import own_stream, video_path
 from edge_app.source_text import is_address
 
 _Key = tuple[int, int] | str
@@ -96,8 +96,6 @@ def _videos(settings: Settings) -> list[Path]:
         return []
     if not settings.sources:
         return [video]
-    from edge_app.runtime.cameras import video_path
-
     return [video_path(video, source.camera) for source in settings.sources]
 
 
@@ -117,7 +115,8 @@ def _inputs(settings: Settings, config: Path | None) -> Iterator[tuple[str, Path
 
 
 def _source_files(source: SourceSettings) -> Iterator[tuple[str, Path]]:
-    from edge_app.capture.open import list_images, parse_source
+    from edge_app.capture.folders import list_images
+    from edge_app.capture.open import parse_source
 
     try:
         spec = parse_source(source.uri)

@@ -3,7 +3,7 @@
 import contextlib
 from typing import TYPE_CHECKING, Any, Self
 
-from edge_app.capture.open import SourceInfo
+from edge_app.capture.source import SourceInfo
 from edge_app.config.settings import OutputSettings
 from edge_app.errors import SinkError
 from edge_app.outputs.jsonl import JsonlSink, SharedJsonlSink
@@ -11,8 +11,7 @@ from edge_app.outputs.queued import QueuedSink
 from edge_app.outputs.sink import IsolatedSink
 from edge_app.outputs.summary import SummarySink
 from edge_app.outputs.window import WindowSink
-from edge_app.people.lifecycle import Event
-from edge_app.records import FrameResult
+from edge_app.records import Event, FrameResult
 
 if TYPE_CHECKING:
     from edge_app.outputs.video import VideoSink

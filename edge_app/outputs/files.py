@@ -8,6 +8,7 @@ import errno
 import fcntl
 import io
 import os
+import re
 import secrets
 import select
 import stat
@@ -349,3 +350,12 @@ def _lock_old(path: Path) -> int | None:
         return file
     os.close(file)
     return None
+
+
+def video_path(path: Path, camera: str) -> Path:
+    """`out.mp4` of the camera `door` is `out-door.mp4`; what does not belong into a file name becomes `_`."""
+    return path.with_stem(f"{path.stem}-{in_file_name(camera)}")
+
+
+def in_file_name(camera: str) -> str:
+    return re.sub(r"[^\w.-]", "_", camera)

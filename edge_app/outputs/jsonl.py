@@ -11,8 +11,7 @@ from pathlib import Path
 
 from edge_app.errors import SinkError
 from edge_app.outputs import files
-from edge_app.people.lifecycle import Event
-from edge_app.records import FrameResult
+from edge_app.records import Event, FrameResult
 
 _KEEP = 10_000  # events held back while the disk or a pipe is full; about 5 MB
 _LAST_WAIT_S = 5.0  # how long closing waits for a reader that does not take anything

@@ -8,9 +8,7 @@ from typing import Any
 
 from edge_app.errors import SinkError
 from edge_app.outputs import files
-from edge_app.people.lifecycle import Event
-from edge_app.people.verdicts import Label
-from edge_app.records import FrameResult
+from edge_app.records import Event, FrameResult, Label
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Takes the faces of one frame after another; gives persons, their verdicts and their events."""

@@ -5,51 +5,16 @@ it goes on with each confirmed change and ends when the person has been out of s
 is no change: the last confirmed label stands.
 """
 
-import json
 import math
 import threading
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from edge_app.people.verdicts import Label, Verdict
 from edge_app.people.windows import UNSURE_AFTER_S
-from edge_app.records import FrameResult
-
-SCHEMA = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One line of the events file.
-
-    id: of the person's story, the same in all its events. time, started_at, ended_at: RFC 3339, UTC, milliseconds;
-    started_at is when the person was first seen, ended_at when last (null until `end`). box: x0, y0, x1, y1 in
-    pixels of the frame, where last seen. frames: in how many frames the person was seen. frame_age_ms: from the
-    picture's decoding to this event.
-    """
-
-    type: Literal["new", "update", "end"]
-    schema: int
-    id: str
-    camera: str
-    time: str
-    track_id: int
-    label: Label
-    confidence: float
-    mask_probability: float
-    box: tuple[float, float, float, float]
-    frame_size: tuple[int, int]
-    started_at: str
-    ended_at: str | None
-    frames: int
-    frame_age_ms: float
-
-    def to_json(self) -> str:
-        """The event as one line of JSON, without the line end."""
-        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+from edge_app.records import SCHEMA, Event, FrameResult, Label, Verdict
 
 
 @dataclass(slots=True)

@@ -6,11 +6,11 @@ from typing import Protocol
 import supervision as sv
 
 from edge_app.config.settings import Settings
-from edge_app.people.lifecycle import Event, Lifecycle
+from edge_app.people.lifecycle import Lifecycle
 from edge_app.people.tracker import FaceTracker, NewFaces
-from edge_app.people.verdicts import FaceBoard, Verdict, VerdictBoard
+from edge_app.people.verdicts import FaceBoard, VerdictBoard
 from edge_app.people.windows import Windows
-from edge_app.records import FrameResult
+from edge_app.records import Event, FrameResult, Verdict
 
 
 class People(Protocol):

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import supervision as sv
 
-from edge_app.people.verdicts import Verdict, face_label
-from edge_app.records import tracker_ids
+from edge_app.people.verdicts import face_label
+from edge_app.records import Verdict, tracker_ids
 from edge_app.vision.classifier import class_ids
 
 

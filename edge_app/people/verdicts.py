@@ -8,32 +8,12 @@ A verdict, once given, holds until the mean has clearly crossed back.
 
 import math
 from collections import deque
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import supervision as sv
 
 from edge_app.config.settings import VerdictSettings
-from edge_app.records import tracker_ids
-
-Label = Literal["mask", "no_mask", "unsure"]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is held of one person now.
-
-    label: mask, no_mask or unsure.
-    mask_probability: weighted mean of the window, 0..1.
-    confidence: probability of `label` as voted, 0..1 (for unsure: that of the likelier side).
-    votes: how many classifications the mean is made of.
-    """
-
-    label: Label
-    mask_probability: float
-    confidence: float
-    votes: int
+from edge_app.records import Label, Verdict, tracker_ids
 
 
 def face_label(mask_probability: float, mask_threshold: float, no_mask_threshold: float) -> Label:

@@ -7,7 +7,6 @@ that ends a run ends them all.
 
 import logging
 import math
-import re
 import threading
 import time
 from collections import deque
@@ -20,6 +19,7 @@ from edge_app.config.settings import Settings
 from edge_app.errors import EdgeAppError, SourceError, StoppedEarly, UsageError
 from edge_app.monitor.status import Fleet
 from edge_app.outputs.clashes import check_outputs
+from edge_app.outputs.files import in_file_name, video_path
 from edge_app.outputs.jsonl import JsonlSink, SharedJsonlSink
 from edge_app.outputs.sink import IsolatedSink
 from edge_app.outputs.summary import SummarySink
@@ -249,8 +249,8 @@ def cameras_of(sources: Sequence[str]) -> list[dict[str, str]]:
     for number, uri in enumerate(sources, start=1):
         spec = parse_source(uri)
         name = f"camera{number}" if spec.live else printable(Path(spec.uri).stem) or f"source{number}"
-        name = next(free for free in _numbered(name) if _in_a_file_name(free).lower() not in taken)
-        taken.add(_in_a_file_name(name).lower())
+        name = next(free for free in _numbered(name) if in_file_name(free).lower() not in taken)
+        taken.add(in_file_name(name).lower())
         given.append({"uri": uri, "camera": name})
     return given
 
@@ -282,15 +282,6 @@ def settings_of_each(settings: Settings) -> list[Settings]:
         output = settings.output.model_copy(update={"video": video, "events": None, "summary": None})
         each.append(settings.model_copy(update={"source": source, "sources": None, "output": output}))
     return each
-
-
-def video_path(path: Path, camera: str) -> Path:
-    """`out.mp4` of the camera `door` is `out-door.mp4`; what does not belong into a file name becomes `_`."""
-    return path.with_stem(f"{path.stem}-{_in_a_file_name(camera)}")
-
-
-def _in_a_file_name(camera: str) -> str:
-    return re.sub(r"[^\w.-]", "_", camera)
 
 
 def _summarize(

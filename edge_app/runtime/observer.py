@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from typing import Self
 
 from edge_app.capture.reader import FrameReader
+from edge_app.clock import Awake
 from edge_app.config.settings import Settings
 from edge_app.errors import WatchdogError
 from edge_app.monitor.status import Fleet, Health
@@ -12,7 +13,6 @@ from edge_app.monitor.systemd import Notifier
 from edge_app.monitor.watchdog import Watchdog
 from edge_app.outputs.fan_out import Outputs
 from edge_app.redact import shown_source
-from edge_app.runtime.threads import Awake
 
 _TICK_S = 0.1
 _LATE_S = 1.0  # a tick this late says that the whole program was stopped

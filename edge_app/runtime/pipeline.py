@@ -15,7 +15,6 @@ from typing import Any
 
 import supervision as sv
 
-from edge_app.capture.images import Picture
 from edge_app.capture.open import parse_source
 from edge_app.capture.reader import FrameReader
 from edge_app.config.settings import Settings
@@ -24,10 +23,9 @@ from edge_app.monitor.timings import timed
 from edge_app.outputs.clashes import check_outputs
 from edge_app.outputs.fan_out import Outputs
 from edge_app.outputs.jsonl import SharedJsonlSink
-from edge_app.people.lifecycle import Event
 from edge_app.people.memory import Followed, Strangers
 from edge_app.people.recheck import Rechecks
-from edge_app.records import Frame, FrameResult
+from edge_app.records import Event, Frame, FrameResult, Pixels
 from edge_app.runtime.observer import Observer
 from edge_app.runtime.threads import Turns, ahead, called_when_set
 from edge_app.vision.classifier import MaskClassifier
@@ -49,7 +47,7 @@ class Models:
         self.classifier = MaskClassifier(settings.classifier)  # onnxruntime's sessions are safe between threads
         self._turns = Turns()
 
-    def detect(self, image: Picture) -> sv.Detections:
+    def detect(self, image: Pixels) -> sv.Detections:
         """As `FaceDetector.detect`, one call at a time: `cv2.FaceDetectorYN` keeps its input size and layers."""
         with self._turns:
             return self._detector.detect(image)

@@ -2,7 +2,6 @@
 
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -117,25 +116,3 @@ class called_when_set:
     def __exit__(self, *exc: object) -> None:
         self._done.set()
         self._thread.join(1.0)
-
-
-class Awake:
-    """Tells since when a thread has run without a break, so that a limit does not count the time in which the whole
-    program was stopped or starved: nobody could do anything then.
-
-    Args:
-        late_s: a call that comes later than this after the one before says that there was a break.
-        clock: seconds.
-    """
-
-    def __init__(self, late_s: float, clock: Callable[[], float] = lambda: time.monotonic()) -> None:
-        self._late_s, self._clock = late_s, clock
-        self._since = self._last = clock()
-
-    def since(self) -> float:
-        """The beginning of the time without breaks. Call it all the time."""
-        now = self._clock()
-        if now - self._last > self._late_s:
-            self._since = now
-        self._last = now
-        return self._since

@@ -1,0 +1,1 @@
+"""Takes a frame; gives its faces, each with the probability that it wears a mask."""

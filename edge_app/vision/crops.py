@@ -8,10 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-CROP_SIZE = 112  # pixels; side of the square crop the classifier takes
-CROP_MARGIN = 0.3  # the square's side is (1 + margin) times the longer side of the box
-PIXEL_MEAN = 127.5  # network input = (pixel - mean) / scale, so it lies in -1..1
-PIXEL_SCALE = 127.5
+from edge_app.inference.manifest import CROP_MARGIN, CROP_SIZE, PIXEL_MEAN, PIXEL_SCALE
+
+__all__ = ["CROP_MARGIN", "CROP_SIZE", "PIXEL_MEAN", "PIXEL_SCALE", "crop_face", "crop_faces", "to_network_input"]
 
 
 def crop_face(

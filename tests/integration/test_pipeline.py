@@ -14,18 +14,15 @@ import pytest
 import supervision as sv
 
 from edge_app.capture import demo
-from edge_app.capture.images import Picture
 from edge_app.capture.open import parse_source
 from edge_app.capture.reader import FrameReader
 from edge_app.config.settings import Settings
 from edge_app.errors import EdgeAppError, ModelError, SinkError, SourceError, UsageError
 from edge_app.outputs.fan_out import Outputs
-from edge_app.people.lifecycle import Event
-from edge_app.records import FrameResult
+from edge_app.records import Event, FrameResult, Pixels
 from edge_app.runtime import pipeline
 from edge_app.runtime.pipeline import Judge, Models, Progress, Summary, run
 from tests.conftest import need
-from tests.media import Pixels
 
 FRAMES, FPS = 250, 12.5  # the demo film with every second picture
 
@@ -257,7 +254,7 @@ class TestStopping:
     ) -> None:
         read = demo.DemoSource.read
 
-        def failing(self: demo.DemoSource) -> tuple[Picture, float] | None:
+        def failing(self: demo.DemoSource) -> tuple[Pixels, float] | None:
             if self._index == 20:
                 raise SourceError("demo: the camera is gone")
             return read(self)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from edge_app.capture.handover import Backoff
-from edge_app.capture.open import Source, SourceInfo, SourceSpec
 from edge_app.capture.reader import MAX_ABANDONED, FrameReader
+from edge_app.capture.source import Source, SourceInfo, SourceSpec
 from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError
 from tests.media import Pixels, grey

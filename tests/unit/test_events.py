@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from edge_app.people.lifecycle import Event, Lifecycle
-from edge_app.people.verdicts import Label
+from edge_app.people.lifecycle import Lifecycle
+from edge_app.records import Event, Label
 from tests.media import frame, result
 
 

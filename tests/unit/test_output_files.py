@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from edge_app.capture.open import SourceInfo
+from edge_app.capture.source import SourceInfo
 from edge_app.config.settings import OutputSettings
 from edge_app.errors import SinkError
 from edge_app.outputs import jsonl

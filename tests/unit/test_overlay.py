@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edge_app.outputs.overlay import annotate, annotate_image
-from edge_app.people.verdicts import Label
+from edge_app.records import Label
 from tests.media import frame, grey, result
 
 

@@ -8,9 +8,8 @@ import pytest
 import supervision as sv
 
 from edge_app.config.settings import Settings
-from edge_app.people.lifecycle import Event
 from edge_app.people.memory import Followed, People, Strangers
-from edge_app.records import FrameResult
+from edge_app.records import Event, FrameResult
 from tests.media import frame
 
 HIGH, LOW = 0.7, 0.3

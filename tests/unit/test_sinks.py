@@ -23,8 +23,8 @@ from edge_app.outputs.sink import IsolatedSink
 from edge_app.outputs.summary import SummarySink
 from edge_app.outputs.video import VideoSink
 from edge_app.outputs.window import WindowSink, display_problem
-from edge_app.people.lifecycle import Event, Lifecycle
-from edge_app.records import FrameResult
+from edge_app.people.lifecycle import Lifecycle
+from edge_app.records import Event, FrameResult
 from tests.media import frame, grey, result
 
 full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

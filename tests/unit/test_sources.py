@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from edge_app.capture.ffmpeg import OPTIONS_VARIABLE
-from edge_app.capture.images import to_bgr
-from edge_app.capture.open import list_images, load_image, open_source, parse_source
+from edge_app.capture.folders import list_images
+from edge_app.capture.images import load_image, to_bgr
+from edge_app.capture.open import open_source, parse_source
 from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError, UsageError
 from tests.media import Pixels, grey, write_clip

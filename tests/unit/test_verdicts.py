@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_app.config.settings import VerdictSettings
-from edge_app.people.verdicts import Verdict, VerdictBoard
+from edge_app.people.verdicts import VerdictBoard
+from edge_app.records import Verdict
 
 Person = tuple[int, float, float]  # tracker id, mask probability, detector score
 

@@ -1,0 +1,56 @@
+"""What every source is: its text taken apart, what is known of it once it is open, and how frames are read from it."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self
+
+from edge_app.records import Pixels
+
+Kind = Literal["camera", "file", "images", "stream", "csi", "gstreamer", "demo"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """A source as asked for. uri may hold credentials; only `display` may be shown. live: frames do not wait."""
+
+    kind: Kind
+    uri: str
+    display: str
+    live: bool
+
+    def __repr__(self) -> str:
+        return f"SourceSpec({self.kind}, {self.display})"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """A source as opened. width, height: pixels of the first frame; fps, frame_count: None where unknown."""
+
+    display: str
+    kind: Kind
+    live: bool
+    width: int
+    height: int
+    fps: float | None
+    frame_count: int | None
+
+
+class Source(Protocol):
+    """An opened source, a context manager. Only one thread may use it, and that thread closes it."""
+
+    info: SourceInfo
+
+    def read(self) -> tuple[Pixels, float] | None:
+        """The next frame, uint8 (H, W, 3) BGR, and its media time in seconds, never decreasing; None at the end.
+
+        Raises:
+            SourceError: nothing can be decoded.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
