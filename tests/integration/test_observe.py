@@ -245,7 +245,7 @@ class TestWatchdog:
 
 STUCK = """
 import sys, threading
-from edge_app import {where}
+from {where}
 calls = []
 inner = {target}
 def hang(*arguments):
@@ -262,8 +262,8 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.parametrize(
     ("where", "target", "closes"),
     [
-        ("detector", "detector.FaceDetector.detect", True),
-        ("outputs", "outputs.Outputs.write", False),
+        ("edge_app.vision import detector", "detector.FaceDetector.detect", True),
+        ("edge_app.outputs import fan_out", "fan_out.Outputs.write", False),
     ],
 )
 def test_a_run_that_hangs_ends_with_its_code(
