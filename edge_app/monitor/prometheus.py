@@ -1,4 +1,4 @@
-"""What a run tells Prometheus, and the server of /metrics, /healthz and /readyz."""
+"""What a run tells Prometheus, each metric by camera, and the server of /metrics, /healthz and /readyz."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -16,42 +16,31 @@ from edge_app.errors import UsageError
 from edge_app.monitor.http_server import HttpServer
 from edge_app.monitor.status import Fleet, Health
 
-_QUANTILES = {"0.5": "median_ms", "0.95": "p95_ms"}
+_STAGE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # upper bounds of the buckets
+_FRAME_AGE_S = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 class RunCollector(Collector):
-    """The state of a run as metrics, read anew for every scrape. `health` gives None until the source is open.
+    """The state of a run as metrics, read anew for every scrape."""
 
-    Of several cameras every metric but the memory has the label `camera`.
-    """
-
-    def __init__(self, health: Callable[[], Health | Fleet | None]) -> None:
-        self._health = health
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
 
     def collect(self) -> Iterable[Metric]:
-        health = self._health()
-        if isinstance(health, Fleet):
-            yield from _of_fleet(health)
-        else:
-            yield _source_connected(health)
         if (rss := resident_bytes()) is not None:
-            yield _gauge("resident_memory_bytes", "Memory of the process that is in RAM (RSS).", rss)
-        if isinstance(health, Health):
-            yield from _of_run(health)
+            yield GaugeMetricFamily("edge_app_resident_memory_bytes", "Memory of the process in RAM (RSS).", rss)
+        families: dict[str, Metric] = {}
+        for camera, health in self._fleet.cameras.items():
+            for metric in (_source_connected(health), *(_of_camera(health) if health else ())):
+                family = families.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
+                for sample in metric.samples:
+                    family.add_sample(sample.name, {"camera": camera, **sample.labels}, sample.value)
+        yield from families.values()
 
 
-def _of_fleet(fleet: Fleet) -> Iterable[Metric]:
-    families: dict[str, Metric] = {}
-    for camera, health in fleet.cameras.items():
-        for metric in (_source_connected(health), *(_of_run(health) if health else ())):
-            family = families.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
-            for sample in metric.samples:
-                family.add_sample(sample.name, {"camera": camera, **sample.labels}, sample.value)
-    return families.values()
-
-
-def _of_run(health: Health) -> Iterator[Metric]:
+def _of_camera(health: Health) -> Iterator[Metric]:
     stats, outputs = health.reader.stats(), health.outputs
+    tally = outputs.tally
     yield CounterMetricFamily("edge_app_frames_read", "Frames that the source gave.", stats["read"])
     yield CounterMetricFamily("edge_app_frames_finished", "Frames judged and written.", health.frames)
     dropped = "Frames of a live source replaced by a newer one before they were judged."
@@ -61,33 +50,50 @@ def _of_run(health: Health) -> Iterator[Metric]:
     for name, count in outputs.errors_by_sink.items():
         errors.add_metric([name], count)
     yield errors
+    events = CounterMetricFamily("edge_app_events", "Events by type and label.", labels=["type", "label"])
+    for (kind, label), count in tally.events_by_type.items():
+        events.add_metric([kind, label], count)
+    yield events
+    changes = "Confirmed labels of persons: the first one of each, and every change."
+    yield CounterMetricFamily("edge_app_label_changes", changes, sum(tally.told.values()))
     persons = GaugeMetricFamily("edge_app_persons", "Persons of this run by their latest verdict.", labels=["verdict"])
-    for label, count in outputs.tally.verdicts.items():
-        persons.add_metric([label], count)
-    yield persons
-    yield _gauge("fps", "Finished frames a second over the last 50.", health.fps)
+    present = GaugeMetricFamily("edge_app_present", "Persons in view now by their verdict.", labels=["verdict"])
+    for family, counts in ((persons, tally.verdicts), (present, tally.present)):
+        for verdict, count in counts.items():
+            family.add_metric([verdict], count)
+        yield family
+    yield GaugeMetricFamily("edge_app_fps", "Finished frames a second over the last 50.", health.fps)
     if (age := health.age_s) is not None:
-        yield _gauge("last_frame_age_seconds", "Age now of the newest finished frame.", age)
-    ages = Metric("edge_app_frame_age_seconds", "Age of frames when they were finished.", "summary")
-    stages = Metric("edge_app_stage_seconds", "Time of a frame in each stage.", "summary")
-    for name, values in health.metrics.summary().items():
-        for quantile, key in _QUANTILES.items():
-            seconds = values[key] / 1e3
-            if name == "frame_age":
-                ages.add_sample(ages.name, {"quantile": quantile}, seconds)
-            else:
-                stages.add_sample(stages.name, {"stage": name, "quantile": quantile}, seconds)
-    yield ages
-    yield stages
+        yield GaugeMetricFamily("edge_app_last_frame_age_seconds", "Age now of the newest finished frame.", age)
 
 
 def _source_connected(health: Health | None) -> GaugeMetricFamily:
     connected = health is not None and health.reader.connected
-    return _gauge("source_connected", "1 while the source is open.", int(connected))
+    return GaugeMetricFamily("edge_app_source_connected", "1 while the source is open.", int(connected))
 
 
-def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"edge_app_{name}", text, value)
+def _histograms(registry: CollectorRegistry) -> Callable[[str, str, float], None]:
+    """Takes a camera, a stage or `frame_age`, and the milliseconds of one frame."""
+    stages = Histogram(
+        "edge_app_stage_seconds",
+        "Time of a frame in each stage.",
+        ["camera", "stage"],
+        buckets=_STAGE_S,
+        registry=registry,
+    )
+    ages = Histogram(
+        "edge_app_frame_age_seconds",
+        "Age of frames when finished.",
+        ["camera"],
+        buckets=_FRAME_AGE_S,
+        registry=registry,
+    )
+
+    def observe(camera: str, name: str, milliseconds: float) -> None:
+        child = ages.labels(camera) if name == "frame_age" else stages.labels(camera, name)
+        child.observe(milliseconds / 1e3)
+
+    return observe
 
 
 def resident_bytes(process: int | str = "self") -> int | None:
@@ -102,20 +108,21 @@ class Exporter:
 
     Args:
         settings: where to listen; `port` must not be None.
-        health: gives the state of the run, None until its source is open.
+        fleet: the cameras of the run; it is told what to do with the times of each frame.
 
     Raises (on construction):
         UsageError: nothing can listen on that host and port.
     """
 
-    def __init__(self, settings: MetricsSettings, health: Callable[[], Health | Fleet | None]) -> None:
+    def __init__(self, settings: MetricsSettings, fleet: Fleet) -> None:
         registry = CollectorRegistry()
-        registry.register(RunCollector(health))
+        registry.register(RunCollector(fleet))
+        fleet.observe = _histograms(registry)
 
         host, port = settings.host, settings.port
         assert port is not None
         try:
-            self._server = HttpServer(host, port, lambda path: answer(path, registry, health()))
+            self._server = HttpServer(host, port, lambda path: answer(path, registry, fleet))
         except (OSError, UnicodeError) as error:
             where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             raise UsageError(
@@ -136,7 +143,7 @@ class Exporter:
         self._thread.join(1.0)
 
 
-def answer(path: str, registry: CollectorRegistry, health: Health | Fleet | None) -> tuple[int, str, bytes]:
+def answer(path: str, registry: CollectorRegistry, fleet: Fleet) -> tuple[int, str, bytes]:
     """HTTP status, content type and body for a path."""
     plain = "text/plain; charset=utf-8"
     if path == "/metrics":
@@ -144,6 +151,6 @@ def answer(path: str, registry: CollectorRegistry, health: Health | Fleet | None
     if path == "/healthz":
         return 200, plain, b"ok\n"
     if path == "/readyz":
-        reason = "the source is not open yet" if health is None else health.not_ready()
+        reason = fleet.not_ready()
         return (200, plain, b"ready\n") if reason is None else (503, plain, f"{reason}\n".encode())
     return 404, plain, b"try /metrics, /healthz or /readyz\n"

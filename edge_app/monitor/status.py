@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from edge_app.capture.reader import FrameReader
 from edge_app.monitor.timings import Metrics
@@ -15,11 +15,18 @@ _MOMENTS = 50  # finished frames that the rate is taken over
 class Health:
     """The state of an open run. Times are `time.monotonic()` seconds.
 
+    observe: takes a stage, or `frame_age`, and the milliseconds of each finished frame.
     frames: finished so far; index and finished_at: of the last finished frame, -1 and None before it.
     """
 
-    def __init__(self, reader: FrameReader, outputs: Outputs, ready_age_s: float) -> None:
-        self.reader, self.outputs, self._ready_age_s = reader, outputs, ready_age_s
+    def __init__(
+        self,
+        reader: FrameReader,
+        outputs: Outputs,
+        ready_age_s: float,
+        observe: Callable[[str, float], None] | None = None,
+    ) -> None:
+        self.reader, self.outputs, self._ready_age_s, self._observe = reader, outputs, ready_age_s, observe
         self.metrics = Metrics()
         self.opened_at = time.monotonic()
         self.frames, self.index = 0, -1
@@ -31,9 +38,10 @@ class Health:
         """Count a frame whose results have been written; gives its frame age in milliseconds."""
         now = time.monotonic()
         age_ms = (now - result.frame.captured_at) * 1e3
-        for stage, milliseconds in result.timings.items():
-            self.metrics.add(stage, milliseconds)
-        self.metrics.add("frame_age", age_ms)
+        for name, milliseconds in (*result.timings.items(), ("frame_age", age_ms)):
+            self.metrics.add(name, milliseconds)
+            if self._observe is not None:
+                self._observe(name, milliseconds)
         self._moments.append(now)
         self._captured_at, self.index = result.frame.captured_at, result.frame.index
         self.finished_at = now
@@ -69,16 +77,18 @@ class Health:
 
 
 class Fleet:
-    """The state of several runs side by side, by camera. A camera that has failed is never ready; the others go on.
+    """The state of the cameras of one run. A camera that has failed is never ready; the others go on.
 
     cameras: their health, None while the source is not open. waiting: camera -> why it could not be opened yet, the
-    newest attempt's reason. failed: camera -> why it has ended for good.
+    newest attempt's reason. failed: camera -> why it has ended for good. observe: takes a camera, a stage or
+    `frame_age`, and the milliseconds of a frame.
     """
 
     def __init__(self, cameras: Iterable[str]) -> None:
         self.cameras: dict[str, Health | None] = dict.fromkeys(cameras)
         self.waiting: dict[str, str] = {}
         self.failed: dict[str, str] = {}
+        self.observe: Callable[[str, str, float], None] | None = None
         self._away: set[str] = set()
 
     def enter(self, camera: str) -> None:

@@ -34,6 +34,7 @@ class SummarySink:
         self.frames = self.faces = self.events = 0
         self._verdicts: Counter[Label] = Counter()
         self._told: Counter[Label] = Counter()
+        self.events_by_type: Counter[tuple[str, Label]] = Counter()
         self._open: dict[str, Label] = {}  # of stories not yet ended, so that memory does not grow with the day
         self._first_time: float | None = None
         self._last_time = 0.0
@@ -55,6 +56,7 @@ class SummarySink:
         """Take in events that belong to no frame, such as the last ones of a run."""
         self.events += len(events)
         for event in events:
+            self.events_by_type[event.type, event.label] += 1
             before = self._open.pop(event.id, None)
             if before is not None:
                 self._verdicts[before] -= 1
@@ -76,6 +78,11 @@ class SummarySink:
     def verdicts(self) -> dict[str, int]:
         """How many persons were last told to be mask, no_mask or unsure."""
         return _by_label(self._verdicts)
+
+    @property
+    def present(self) -> dict[str, int]:
+        """How many persons are in view now, by the last label told of them."""
+        return _by_label(Counter([*self._open.values()]))
 
     @property
     def told(self) -> dict[str, int]:

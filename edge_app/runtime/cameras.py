@@ -23,7 +23,7 @@ from edge_app.outputs.files import in_file_name, video_path
 from edge_app.outputs.jsonl import JsonlSink, SharedJsonlSink
 from edge_app.outputs.sink import IsolatedSink
 from edge_app.outputs.summary import SummarySink
-from edge_app.runtime.observer import GRACE_S, FleetObserver, Observer
+from edge_app.runtime.observer import GRACE_S, CameraWatchdog, Observer
 from edge_app.runtime.pipeline import Models, Progress, Summary, watch
 from edge_app.runtime.totals import FleetSummary, summarize, together
 from edge_app.text import printable
@@ -66,10 +66,10 @@ class _Camera:
 
     def _run(self) -> None:
         try:
-            with Observer(self._settings, self._fleet) as observer:
+            with CameraWatchdog(self._settings, self._fleet) as watchdog:
                 self.summary = watch(
                     self._settings,
-                    observer,
+                    watchdog,
                     self._stop,
                     self._tell,
                     models=self._models,
@@ -77,7 +77,7 @@ class _Camera:
                     on_refused=self._refuse,
                     on_error=self._fail,
                 )
-            observer.raise_if_late()
+            watchdog.raise_if_late()
         except StoppedEarly:
             if self._given_up:
                 self.error = self.refused
@@ -122,7 +122,7 @@ def run(
     each = settings_of_each(settings)
     fleet = Fleet(one.source.camera for one in each)
     stop = stop or threading.Event()
-    with FleetObserver(settings, fleet) as observer:
+    with Observer(settings, fleet) as observer:
         models = Models(settings)
         output = settings.output
         totals = SummarySink(output.summary, output.permissions)
@@ -155,7 +155,7 @@ class _Attendant:
         self,
         cameras: Sequence[_Camera],
         fleet: Fleet,
-        observer: FleetObserver,
+        observer: Observer,
         on_progress: Callable[[Progress], None] | None,
         on_failure: Callable[[str, SourceError], None] | None,
     ) -> None:

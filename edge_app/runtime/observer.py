@@ -1,6 +1,8 @@
-"""Looks after a run from outside its pipeline: metrics server, watchdog, systemd; one thread for the last two."""
+"""Looks after a run from outside its pipeline: metrics server, watchdog and systemd."""
 
+import functools
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Self
 
@@ -19,57 +21,51 @@ _LATE_S = 1.0  # a tick this late says that the whole program was stopped
 GRACE_S = 8.0  # for a run that the watchdog ends; letting go of a hung source alone may take 4 s
 
 
-class Observer:
-    """A context manager around a whole run; `opened` and `closing` tell it how far the run is.
+class CameraWatchdog:
+    """A context manager around the run of one camera, which it ends where it is late.
+
+    `opened` and `closing` tell it how far the run is.
 
     Args:
         settings: of the run.
-        fleet: the cameras that this run is one of. Their `FleetObserver` has the server and systemd; here is the
-            watchdog alone.
+        fleet: the cameras that this one is of.
+        on_closing: told why, once the run is ending.
 
     given_up: set when the watchdog has ended the run, so that nobody waits for a stage that hangs.
-
-    Raises (on entering):
-        UsageError: the metrics server cannot listen.
     """
 
-    def __init__(self, settings: Settings, fleet: Fleet | None = None) -> None:
-        self._settings, self._fleet = settings, fleet
-        self._notifier = Notifier() if fleet is None else Notifier({})
-        self._health: Health | None = None
+    def __init__(self, settings: Settings, fleet: Fleet, on_closing: Callable[[str], None] = lambda why: None) -> None:
+        self._settings, self._fleet, self._on_closing = settings, fleet, on_closing
         self._error: WatchdogError | None = None
         self._closing, self._done = threading.Event(), threading.Event()
         self.given_up = threading.Event()
-        self._stack = ExitStack()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        if self._fleet is None and self._settings.metrics.port is not None:
-            from edge_app.monitor.prometheus import Exporter  # only where it is wanted
-
-            self._stack.enter_context(Exporter(self._settings.metrics, lambda: self._health))
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._done.set()
         if self._thread is not None:
             self._thread.join(1.0)
-        self._stack.close()
 
     def opened(self, reader: FrameReader, outputs: Outputs) -> Health:
         """The source and the outputs are open: watch them from now on."""
-        self._health = Health(reader, outputs, self._settings.metrics.ready_age_s)
-        if self._fleet is not None:
-            self._fleet.opened(self._settings.source.camera, self._health)
+        camera, observe = self._settings.source.camera, self._fleet.observe
+        health = Health(
+            reader, outputs, self._settings.metrics.ready_age_s, observe and functools.partial(observe, camera)
+        )
+        self._fleet.opened(camera, health)
         watchdog = self._settings.watchdog
-        if self._notifier.wanted or watchdog.no_frame_s is not None or watchdog.stuck_s is not None:
-            self._thread = threading.Thread(target=self._watch, args=(self._health,), name="observe", daemon=True)
+        if watchdog.no_frame_s is not None or watchdog.stuck_s is not None:
+            self._thread = threading.Thread(target=self._watch, args=(health,), name="observe", daemon=True)
             self._thread.start()
-        return self._health
+        return health
 
     def closing(self) -> None:
         """The last frame is done. Closing the outputs may take as long as it needs."""
         self._closing.set()
+        self._on_closing("closing the outputs")
 
     def raise_if_late(self) -> None:
         """Raises:
@@ -80,22 +76,19 @@ class Observer:
 
     def _watch(self, health: Health) -> None:
         source = self._settings.source
-        name = shown_source(source.uri) if self._fleet is None else f"{source.camera}: {shown_source(source.uri)}"
+        name = shown_source(source.uri)
+        if len(self._fleet.cameras) > 1:
+            name = f"{source.camera}: {name}"
         watchdog, awake = Watchdog(self._settings.watchdog, name, health), Awake(_LATE_S)
         while not self._closing.wait(_TICK_S):
-            self._notifier.tick(health)
             if (error := watchdog.check(awake.since())) is not None:
                 self._end(error, health)
                 return
-        self._notifier.tick(health)  # a run of a few frames may be over before its first tick
-        self._notifier.stopping("closing the outputs")
-        while not self._done.wait(_TICK_S):
-            self._notifier.ping()
 
     def _end(self, error: WatchdogError, health: Health) -> None:
         """End the run; and the program too where the run does not end in time."""
         self._error = error
-        self._notifier.stopping(str(error))
+        self._on_closing(str(error))
         health.reader.stop()
         self.given_up.set()
         if not self._done.wait(GRACE_S):
@@ -104,8 +97,8 @@ class Observer:
             die(f"{error}; the run did not close within {GRACE_S:g} s, outputs may be incomplete", error.exit_code)
 
 
-class FleetObserver:
-    """A context manager around the runs of several cameras: one metrics server and one word to systemd for all.
+class Observer:
+    """A context manager around a run: one metrics server, and one word to systemd, for all of its cameras.
 
     Raises (on entering):
         UsageError: the metrics server cannot listen.
@@ -123,7 +116,7 @@ class FleetObserver:
         if self._settings.metrics.port is not None:
             from edge_app.monitor.prometheus import Exporter  # only where it is wanted
 
-            self._stack.enter_context(Exporter(self._settings.metrics, lambda: self._fleet))
+            self._stack.enter_context(Exporter(self._settings.metrics, self._fleet))
         if self._notifier.wanted:
             self._thread.start()
         return self

@@ -19,6 +19,7 @@ from edge_app.capture.open import parse_source
 from edge_app.capture.reader import FrameReader
 from edge_app.config.settings import Settings
 from edge_app.errors import EdgeAppError, SourceError
+from edge_app.monitor.status import Fleet
 from edge_app.monitor.timings import timed
 from edge_app.outputs.clashes import check_outputs
 from edge_app.outputs.fan_out import Outputs
@@ -26,7 +27,7 @@ from edge_app.outputs.jsonl import SharedJsonlSink
 from edge_app.people.memory import Followed, Strangers
 from edge_app.people.recheck import Rechecks
 from edge_app.records import Event, Frame, FrameResult, Pixels
-from edge_app.runtime.observer import Observer
+from edge_app.runtime.observer import CameraWatchdog, Observer
 from edge_app.runtime.threads import Turns, ahead, called_when_set
 from edge_app.vision.classifier import MaskClassifier
 from edge_app.vision.detector import open_detector
@@ -165,15 +166,16 @@ def run(
             SourceError or WatchdogError, once everything judged so far has been written.
     """
     check_outputs(settings, config)
-    with Observer(settings) as observer:
-        summary = watch(settings, observer, stop or threading.Event(), on_progress)
-    observer.raise_if_late()
+    fleet = Fleet((settings.source.camera,))
+    with Observer(settings, fleet) as observer, CameraWatchdog(settings, fleet, observer.closing) as watchdog:
+        summary = watch(settings, watchdog, stop or threading.Event(), on_progress)
+    watchdog.raise_if_late()
     return summary
 
 
 def watch(
     settings: Settings,
-    observer: Observer,
+    watchdog: CameraWatchdog,
     stop: threading.Event,
     on_progress: Callable[[Progress], None] | None = None,
     models: Models | None = None,
@@ -181,7 +183,7 @@ def watch(
     on_refused: Callable[[SourceError], None] | None = None,
     on_error: Callable[[Exception], None] | None = None,
 ) -> Summary:
-    """As `run`, under an observer of the caller's, with models and an events file that other runs may share.
+    """As `run`, under a watchdog of the caller's, with models and an events file that other runs may share.
 
     on_refused: see `FrameReader`. on_error: takes what ended the run after the source had opened, in place of its being
     raised.
@@ -194,7 +196,7 @@ def watch(
     max_fps = settings.source.max_fps
     with called_when_set(stop, reader.stop), reader, Outputs(settings.output, reader.info, events, max_fps) as outputs:
         state.total = _total(reader.info.frame_count, settings.max_frames)
-        health = observer.opened(reader, outputs)
+        health = watchdog.opened(reader, outputs)
 
         def while_no_frame_comes() -> None:
             if reader.info.live and not health.in_work:
@@ -202,8 +204,8 @@ def watch(
 
         try:
             depth = 0 if reader.info.live else 1  # waiting evens out a file's frames and makes a live one old
-            detected = ahead(judge.detect, islice(reader, settings.max_frames), depth, observer.given_up)
-            for result in ahead(judge.judge, detected, depth, observer.given_up, while_no_frame_comes):
+            detected = ahead(judge.detect, islice(reader, settings.max_frames), depth, watchdog.given_up)
+            for result in ahead(judge.judge, detected, depth, watchdog.given_up, while_no_frame_comes):
                 with timed(result.timings, "output"):
                     outputs.write(result)
                 state.frame_age_ms = health.finished(result)
@@ -219,7 +221,7 @@ def watch(
         except Exception as error:
             failure = error  # first everything that was judged is written
         finally:
-            observer.closing()
+            watchdog.closing()
             outputs.write_events(judge.close())
             seconds, stats = health.metrics.seconds, reader.stats()
     tally = outputs.tally

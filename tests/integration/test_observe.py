@@ -100,22 +100,27 @@ class TestServer:
         ((status, text),) = pages
         found = samples(text)
         assert status == 200
-        assert value(found, "frames_finished_total") == 60
-        assert value(found, "frames_read_total") >= 60
-        assert value(found, "frames_dropped_total") == value(found, "reconnects_total") == 0
-        assert value(found, "sink_errors_total", sink="events") == 0
-        persons = {label: value(found, "persons", verdict=label) for label in ("mask", "no_mask", "unsure")}
-        assert persons == {"mask": 0, "no_mask": 1, "unsure": 0}
-        assert value(found, "fps") > 0
-        assert value(found, "source_connected") in (0, 1)  # a file may have been read to its end
+        door = {"camera": "camera"}
+        assert value(found, "frames_finished_total", **door) == 60
+        assert value(found, "frames_read_total", **door) >= 60
+        assert value(found, "frames_dropped_total", **door) == value(found, "reconnects_total", **door) == 0
+        assert value(found, "sink_errors_total", sink="events", **door) == 0
+        for name in ("persons", "present"):
+            persons = {label: value(found, name, verdict=label, **door) for label in ("mask", "no_mask", "unsure")}
+            assert persons == {"mask": 0, "no_mask": 1, "unsure": 0}
+        assert value(found, "events_total", type="new", label="no_mask", **door) == 1
+        assert value(found, "label_changes_total", **door) == 1
+        assert value(found, "fps", **door) > 0
+        assert value(found, "source_connected", **door) in (0, 1)  # a file may have been read to its end
         assert value(found, "resident_memory_bytes") > 20e6
-        assert 0 < value(found, "last_frame_age_seconds") < 60
+        assert 0 < value(found, "last_frame_age_seconds", **door) < 60
         for stage in ("detect", "classify", "track", "decide", "output"):
-            median, p95 = (value(found, "stage_seconds", stage=stage, quantile=q) for q in ("0.5", "0.95"))
-            assert 0 < median <= p95
-        assert (
-            0 < value(found, "frame_age_seconds", quantile="0.5") <= value(found, "frame_age_seconds", quantile="0.95")
-        )
+            assert value(found, "stage_seconds_count", stage=stage, **door) == 60
+            assert value(found, "stage_seconds_bucket", stage=stage, le="+Inf", **door) == 60
+            assert 0 < value(found, "stage_seconds_sum", stage=stage, **door) < 600
+        buckets = [value(found, "frame_age_seconds_bucket", le=le, **door) for le in ("0.025", "0.5", "10.0", "+Inf")]
+        assert buckets == sorted(buckets)
+        assert buckets[-1] == value(found, "frame_age_seconds_count", **door) == 60
 
     def test_failed_writes_are_counted_by_sink(self, models: Path, astronaut: Any, port: int) -> None:
         if not Path("/dev/full").exists():
@@ -125,7 +130,7 @@ class TestServer:
             settings("demo", metrics={"port": port}, output={"events": "/dev/full"}, max_frames=40),
             on_progress=lambda state: pages.append(get(port, "/metrics")[1]) if state.frames == 40 else None,
         )
-        assert value(samples(pages[0]), "sink_errors_total", sink="events") > 0
+        assert value(samples(pages[0]), "sink_errors_total", sink="events", camera="camera") > 0
 
     def test_ready_while_frames_flow_and_not_when_they_stop(
         self, models: Path, port: int, hang: threading.Event
@@ -162,7 +167,9 @@ class TestServer:
         assert flowing == [(200, "ready\n")]
         (_, ready), (_, alive), (_, unknown) = silent
         assert ready[0] == 503
-        assert re.fullmatch(r"the newest finished frame is [\d.]+ s old \(metrics\.ready_age_s = 2 s\)\n", ready[1])
+        assert re.fullmatch(
+            r"camera: the newest finished frame is [\d.]+ s old \(metrics\.ready_age_s = 2 s\)\n", ready[1]
+        )
         assert alive == (200, "ok\n")
         assert unknown[0] == 404
 

@@ -13,7 +13,7 @@ from edge_app.capture.reader import FrameReader
 from edge_app.config.settings import MetricsSettings, OutputSettings, SourceSettings
 from edge_app.errors import UsageError
 from edge_app.monitor.prometheus import Exporter
-from edge_app.monitor.status import Health
+from edge_app.monitor.status import Fleet, Health
 from edge_app.outputs.fan_out import Outputs
 from tests.media import frame, grey, result, write_clip
 
@@ -41,26 +41,26 @@ def get(host: str, port: int, path: str, method: str = "GET") -> tuple[int, str]
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_before_the_source_is_open_it_lives_and_is_not_ready(host: str) -> None:
     port = free(host)
-    with Exporter(MetricsSettings(host=host, port=port), lambda: None):
+    with Exporter(MetricsSettings(host=host, port=port), Fleet(("door",))):
         assert get(host, port, "/healthz") == (200, "ok\n")
-        assert get(host, port, "/readyz?verbose=1") == (503, "the source is not open yet\n")
+        assert get(host, port, "/readyz?verbose=1") == (503, "door: the source is not open yet\n")
         status, text = get(host, port, "/metrics")
         assert status == 200
-        assert "\nedge_app_source_connected 0.0\n" in text
-        assert "frames" not in text
+        assert '\nedge_app_source_connected{camera="door"} 0.0\n' in text
+        assert "frames_read" not in text
         assert get(host, port, "/metrics/")[0] == 404
         assert get(host, port, "/metrics", "POST")[0] == 405
 
 
 def test_a_host_that_is_not_ours_is_one_line() -> None:
     with pytest.raises(UsageError, match=r"192\.0\.2\.1:9464.*metrics\.port") as caught:
-        Exporter(MetricsSettings(host="192.0.2.1", port=9464), lambda: None)
+        Exporter(MetricsSettings(host="192.0.2.1", port=9464), Fleet(("door",)))
     assert "\n" not in str(caught.value)
 
 
 def test_a_client_that_hangs_up_or_says_nothing_holds_nobody_up(capfd: pytest.CaptureFixture[str]) -> None:
     port = free("127.0.0.1")
-    with Exporter(MetricsSettings(port=port), lambda: None):
+    with Exporter(MetricsSettings(port=port), Fleet(("door",))):
         with (
             socket.create_connection(("127.0.0.1", port)) as mute,
             socket.create_connection(("127.0.0.1", port)) as rude,

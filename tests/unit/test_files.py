@@ -60,7 +60,7 @@ class TestAppend:
     def test_the_file_that_standard_output_goes_into_is_not_opened_again(self, tmp_path: Path) -> None:
         """A second position in the same file: each would write over the other."""
         script = (
-            "import os; from pathlib import Path; from edge_app import files;"
+            "import os; from pathlib import Path; from edge_app.outputs import files;"
             "os.write(1, b'one '); file = files.open_to_append(Path('/dev/stdout'));"
             "os.write(file, b'two '); os.write(1, b'three '); files.replace(Path('/dev/stdout'), b'four')"
         )

@@ -11,7 +11,7 @@ import pytest
 from edge_app.capture.open import parse_source
 from edge_app.capture.reader import FrameReader
 from edge_app.config.settings import OutputSettings, SourceSettings
-from edge_app.monitor.status import Health
+from edge_app.monitor.status import Fleet, Health
 from edge_app.monitor.systemd import Notifier
 from edge_app.outputs.fan_out import Outputs
 from tests.media import frame, grey, result, write_clip
@@ -53,21 +53,27 @@ def health(tmp_path: Path) -> Iterator[Health]:
         yield Health(reader, Outputs(OutputSettings(), reader.info), ready_age_s=5)
 
 
+def fleet_of(health: Health) -> Fleet:
+    fleet = Fleet(("door",))
+    fleet.opened("door", health)
+    return fleet
+
+
 def finish(health: Health) -> None:
     health.finished(result(frame(health.frames)))
 
 
 def test_ready_is_said_once_and_only_after_the_first_finished_frame(manager: Manager, health: Health) -> None:
     notifier = Notifier(manager.environment)
-    notifier.tick(health)
+    notifier.tick(fleet_of(health))
     assert manager.told() == []
     finish(health)
-    notifier.tick(health)
+    notifier.tick(fleet_of(health))
     first, status = manager.told()
     assert first == "READY=1"
     assert status.startswith("STATUS=")
     finish(health)
-    notifier.tick(health)
+    notifier.tick(fleet_of(health))
     assert "READY=1" not in manager.told()
     notifier.stopping("closing the outputs")
     assert manager.told() == ["STOPPING=1", "STATUS=closing the outputs"]
@@ -79,12 +85,12 @@ def test_pings_come_with_finished_frames_and_end_without(manager: Manager, healt
     for _ in range(3):
         finish(health)
         time.sleep(0.06)  # half of the 0.1 s and a little
-        notifier.tick(health)
+        notifier.tick(fleet_of(health))
         pings += manager.told().count("WATCHDOG=1")
     assert pings == 3
     for _ in range(3):  # time goes on, no frame does
         time.sleep(0.06)
-        notifier.tick(health)
+        notifier.tick(fleet_of(health))
     assert "WATCHDOG=1" not in manager.told()
     notifier.ping()  # while outputs are being closed
     assert manager.told() == ["WATCHDOG=1"]
@@ -95,7 +101,7 @@ def test_no_ping_that_nobody_asked_for(manager: Manager, health: Health, more: d
     notifier = Notifier(manager.environment | more)
     for _ in range(3):
         finish(health)
-        notifier.tick(health)
+        notifier.tick(fleet_of(health))
         notifier.ping()
     told = manager.told()
     assert "READY=1" in told
@@ -106,6 +112,6 @@ def test_a_manager_that_is_not_there_disturbs_nothing(tmp_path: Path, health: He
     finish(health)
     for environment in ({}, {"NOTIFY_SOCKET": str(tmp_path / "gone")}):
         notifier = Notifier(environment)
-        notifier.tick(health)
+        notifier.tick(fleet_of(health))
         notifier.stopping("over")
         assert notifier.wanted == bool(environment)
