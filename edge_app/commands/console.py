@@ -114,21 +114,28 @@ class RunState(Protocol):
     @property
     def verdicts(self) -> Mapping[str, int]: ...
     @property
+    def present(self) -> Mapping[str, int]: ...
+    @property
     def frame_age_ms(self) -> float: ...
     @property
     def dropped_frames(self) -> int: ...
 
 
 def status(state: RunState) -> str:
-    """`61.2 fps  2 persons  1 mask  1 no_mask  0 unsure`, and for a live source `  age 40 ms  3 dropped`."""
-    words = [f"{state.fps:.1f} fps", _count(state.persons, "person"), _verdicts(state.verdicts)]
+    """`61.2 fps  now 1 no_mask  so far 2 persons: 1 mask, 1 no_mask`, and of a live source its age and drops."""
+    total = _count(state.persons, "person") + (f": {_seen(state.verdicts)}" if state.persons else "")
+    words = [f"{state.fps:.1f} fps", f"now {_seen(state.present) or 'nobody'}", f"so far {total}"]
     if state.total is None:
         words += [f"age {state.frame_age_ms:.0f} ms", f"{state.dropped_frames} dropped"]
     return "  ".join(words)
 
 
-def _verdicts(counts: Mapping[str, int], separator: str = "  ") -> str:
-    return separator.join(f"{counts.get(label, 0)} {label}" for label in ("mask", "no_mask", "unsure"))
+def _verdicts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{counts.get(label, 0)} {label}" for label in ("mask", "no_mask", "unsure"))
+
+
+def _seen(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{counts[label]} {label}" for label in ("mask", "no_mask", "unsure") if counts.get(label))
 
 
 def _count(number: int, noun: str) -> str:
@@ -198,17 +205,18 @@ def summary(facts: Mapping[str, Any]) -> None:
         ("source", facts["source"]),
         ("frames", f"{facts['frames']} in {facts['seconds']:.1f} s, {facts['fps']:.1f} fps"),
         ("persons", str(facts["persons"])),
-        ("verdicts", _verdicts(facts["verdicts"], ", ")),
+        ("verdicts", _verdicts(facts["verdicts"])),
+        ("label changes", f"{_verdicts(facts['label_changes'])} (first ones included)"),
         ("events", str(facts["events"])),
     ]
-    if told := facts.get("told"):
-        rows.insert(4, ("all verdicts", f"{_verdicts(told, ', ')} (first ones and changes)"))
     losses = {"dropped frames": "dropped_frames", "reconnects": "reconnects", "failed writes": "sink_errors"}
     rows += [(words, str(facts[key])) for words, key in losses.items() if facts[key]]
-    for camera in facts.get("cameras", ()):
+    cameras = facts["cameras"]
+    for camera in cameras:
         counts = [_count(camera[f"{noun}s"], noun) for noun in ("frame", "person", "event")]
         counts.insert(1, f"{camera['fps']:.1f} fps")
-        rows.append((camera["camera"], ", ".join(counts)))
+        if len(cameras) > 1:
+            rows.append((camera["camera"], ", ".join(counts)))
         rows += [(f"{name} file", str(path)) for name, path in camera["outputs"].items() if path]
     rows += [(f"{name} file", str(path)) for name, path in facts["outputs"].items() if path]
     for text in ("interrupted" if facts["interrupted"] else "done", *(f"  {n:<14} {value}" for n, value in rows)):

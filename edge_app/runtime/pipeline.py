@@ -34,6 +34,7 @@ from edge_app.vision.detector import open_detector
 from edge_app.vision.quality import QualityGate
 
 log = logging.getLogger(__name__)
+SUMMARY_SCHEMA = 2
 
 
 class Models:
@@ -109,23 +110,29 @@ class Judge:
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands. total: frames of a file, None for a live source. verdicts: persons by latest label."""
+    """Where a run stands. total: frames of a file, None for a live source. verdicts: persons so far by latest label;
+    present: those of them in view now."""
 
     frames: int = 0
     total: int | None = None
     fps: float = 0.0
     persons: int = 0
     verdicts: dict[str, int] = field(default_factory=dict)
+    present: dict[str, int] = field(default_factory=dict)
     frame_age_ms: float = 0.0
     dropped_frames: int = 0
 
 
 @dataclass(slots=True)
 class Summary:
-    """What a run did. media_seconds: by the source's own clock; verdicts: persons by the last label told of them;
-    told: how often each label was told, changes included; timings: stage -> median_ms and p95_ms; outputs: kind ->
-    path or None; failed: why an output is not complete, a line each."""
+    """What the run of one camera did.
 
+    media_seconds: by the source's own clock. verdicts: persons by the last label told of them. label_changes: how often
+    each label was confirmed, as the first of a person or as a change. timings: stage -> median_ms and p95_ms. outputs:
+    kind -> path or None. failed: why an output is not complete, a line each.
+    """
+
+    camera: str
     source: str
     frames: int
     media_seconds: float
@@ -134,7 +141,7 @@ class Summary:
     fps: float
     persons: int
     verdicts: dict[str, int]
-    told: dict[str, int]
+    label_changes: dict[str, int]
     events: int
     dropped_frames: int
     reconnects: int
@@ -144,8 +151,17 @@ class Summary:
     failed: list[str]
     interrupted: bool
 
+    def of_camera(self) -> dict[str, Any]:
+        """Its item in the list `cameras` of a summary: what is of the whole run is not repeated there."""
+        facts = asdict(self)
+        return facts | {"outputs": {"video": facts["outputs"]["video"]}}
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The summary of a run of this camera alone, in the shape that one of several has."""
+        camera = self.of_camera()
+        whole = {key: value for key, value in camera.items() if key not in ("camera", "timings")}
+        files = {kind: self.outputs[kind] for kind in ("events", "summary")}
+        return {"schema": SUMMARY_SCHEMA, **whole, "outputs": files, "cameras": [camera]}
 
 
 def run(
@@ -215,6 +231,7 @@ def watch(
                 state.fps = health.fps
                 state.verdicts = outputs.tally.verdicts
                 state.persons = outputs.tally.persons
+                state.present = outputs.tally.present
                 state.dropped_frames = reader.stats()["dropped_frames"]
                 if on_progress:
                     on_progress(state)
@@ -226,6 +243,7 @@ def watch(
             seconds, stats = health.metrics.seconds, reader.stats()
     tally = outputs.tally
     summary = Summary(
+        camera=settings.source.camera,
         source=spec.display,
         frames=tally.frames,
         media_seconds=tally.media_seconds,
@@ -234,7 +252,7 @@ def watch(
         fps=round(tally.frames / seconds, 2) if seconds > 0 else 0.0,
         persons=tally.persons,
         verdicts=tally.verdicts,
-        told=tally.told,
+        label_changes=tally.told,
         events=tally.events,
         dropped_frames=stats["dropped_frames"],
         reconnects=stats["reconnects"],

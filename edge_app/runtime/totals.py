@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from edge_app.config.settings import OutputSettings
 from edge_app.errors import EdgeAppError
-from edge_app.runtime.pipeline import Progress, Summary
+from edge_app.runtime.pipeline import SUMMARY_SCHEMA, Progress, Summary
 
 
 @dataclass(slots=True)
@@ -37,6 +37,7 @@ def together(all_of_them: Sequence[Progress], running: Sequence[Progress]) -> Pr
         fps=sum(progress.fps for progress in running),
         persons=sum(progress.persons for progress in all_of_them),
         verdicts=_sum([progress.verdicts for progress in all_of_them]),
+        present=_sum([progress.present for progress in running]),
         frame_age_ms=max((progress.frame_age_ms for progress in running), default=0.0),
         dropped_frames=sum(progress.dropped_frames for progress in all_of_them),
     )
@@ -68,6 +69,7 @@ def summarize(
     media_seconds = max(sum(film.media_seconds for film in films), *(one.media_seconds for one in others), 0.0)
     frames = sum(summary.frames for summary in summaries)
     return {
+        "schema": SUMMARY_SCHEMA,
         "source": f"{count} cameras",
         "frames": frames,
         "media_seconds": round(media_seconds, 3),
@@ -76,7 +78,7 @@ def summarize(
         "fps": round(frames / seconds, 2) if seconds > 0 else 0.0,
         "persons": sum(summary.persons for summary in summaries),
         "verdicts": _sum([summary.verdicts for summary in summaries]),
-        "told": _sum([summary.told for summary in summaries]),
+        "label_changes": _sum([summary.label_changes for summary in summaries]),
         "events": sum(summary.events for summary in summaries),
         "dropped_frames": sum(summary.dropped_frames for summary in summaries),
         "reconnects": sum(summary.reconnects for summary in summaries),
@@ -87,5 +89,5 @@ def summarize(
         },
         "failed": [*failed],
         "interrupted": interrupted,
-        "cameras": [{"camera": name, **asdict(summary)} for name, summary in done],
+        "cameras": [summary.of_camera() for summary in summaries],
     }

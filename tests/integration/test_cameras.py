@@ -96,7 +96,7 @@ def test_each_camera_tells_what_it_tells_alone(clips: dict[str, Path], tmp_path:
     assert not facts["failed"]
     for each in facts["cameras"]:
         before = summaries[each["camera"]]
-        for key in ("frames", "faces", "persons", "verdicts", "told", "events", "media_seconds"):
+        for key in ("frames", "faces", "persons", "verdicts", "label_changes", "events", "media_seconds"):
             assert each[key] == getattr(before, key), key
         assert playable_frames(tmp_path / f"out-{each['camera']}.mp4") == FRAMES
     assert facts["frames"] == len(NAMES) * FRAMES

@@ -369,7 +369,8 @@ class TestRun:
         second = edge_app(*command)
         assert "12:30-2.mp4" in second.stdout
         assert "12:30-2.mp4" in second.stderr
-        assert json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["outputs"]["video"] == "12:30-2.mp4"
+        (camera,) = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))["cameras"]
+        assert camera["outputs"]["video"] == "12:30-2.mp4"
         assert (tmp_path / "12:30.mp4").read_bytes() == recording
         assert "12:30.mp4" in edge_app(*command, "--overwrite").stdout
         assert sorted(path.name for path in tmp_path.iterdir()) == ["12:30-2.mp4", "12:30.mp4", "s.json"]

@@ -213,4 +213,4 @@ class TestNames:
         made = set(os.listdir(os.fsencode(tmp_path)))  # noqa: PTH208
         assert made == {video[2:], events[2:], summary[2:]}
         facts = json.loads((tmp_path / os.fsdecode(summary)).read_bytes().decode("utf-8"))
-        assert os.fsencode(facts["outputs"]["video"]) == video[2:]
+        assert os.fsencode(facts["cameras"][0]["outputs"]["video"]) == video[2:]

@@ -15,6 +15,7 @@ class State:
     fps: float = 29.97
     persons: int = 1
     verdicts: dict[str, int] = field(default_factory=lambda: {"mask": 1})
+    present: dict[str, int] = field(default_factory=dict)
     frame_age_ms: float = 41.6
     dropped_frames: int = 3
 
@@ -27,24 +28,28 @@ def facts(**changes: Any) -> dict[str, Any]:
         "fps": 30.0,
         "persons": 2,
         "verdicts": {"mask": 1, "no_mask": 1, "unsure": 0},
+        "label_changes": {"mask": 2, "no_mask": 1, "unsure": 0},
         "events": 4,
         "dropped_frames": 0,
         "reconnects": 0,
         "sink_errors": 0,
         "timings": {},
-        "outputs": {"video": "out.mp4", "events": None, "summary": None},
+        "outputs": {"events": None, "summary": None},
+        "cameras": [
+            {"camera": "door", "frames": 60, "fps": 30.0, "persons": 2, "events": 4, "outputs": {"video": "out.mp4"}}
+        ],
         "interrupted": False,
         **changes,
     }
 
 
 def test_status_of_a_file_leaves_latency_out() -> None:
-    assert report.status(State()) == "30.0 fps  1 person  1 mask  0 no_mask  0 unsure"
+    assert report.status(State()) == "30.0 fps  now nobody  so far 1 person: 1 mask"
 
 
 def test_status_of_a_live_source_shows_latency() -> None:
-    assert report.status(State(total=None, persons=2)).endswith(
-        "2 persons  1 mask  0 no_mask  0 unsure  age 42 ms  3 dropped"
+    assert report.status(State(total=None, persons=2, present={"unsure": 1, "mask": 2})).endswith(
+        "now 2 mask, 1 unsure  so far 2 persons: 1 mask  age 42 ms  3 dropped"
     )
 
 
@@ -54,7 +59,7 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(capsys: pytest.Captu
             view(State())
     output = capsys.readouterr()
     assert output.out == ""
-    assert output.err == "clip.mp4: frame 30/60  30.0 fps  1 person  1 mask  0 no_mask  0 unsure\n"
+    assert output.err == "clip.mp4: frame 30/60  30.0 fps  now nobody  so far 1 person: 1 mask\n"
 
 
 class Terminal(io.StringIO):
