@@ -16,7 +16,7 @@ from edge_app.capture.open import parse_source
 from edge_app.capture.reader import FrameReader
 from edge_app.config.settings import Settings, SourceSettings
 from edge_app.errors import UsageError
-from edge_app.runtime.pipeline import Judge
+from edge_app.runtime.pipeline import SourceAnalyzer
 from edge_app.vision.classifier import MaskClassifier
 
 # x0, y0, x1, y1 in pixels: a painted portrait that never wears a mask; faces centred there are not counted.
@@ -55,7 +55,7 @@ def _labels(path: Path) -> dict[str, list[list[Any]]]:
 
 def _clip(path: Path, ranges: list[list[Any]], settings: Settings, classifier: MaskClassifier) -> dict[str, Any]:
     bound, _ = classifier.bounds(settings.verdict)
-    judge, counts, persons, faces, frames = Judge(settings), Counter[str](), set[str](), 0, 0
+    judge, counts, persons, faces, frames = SourceAnalyzer(settings), Counter[str](), set[str](), 0, 0
     called = voted = 0
     aside = ASIDE.get(path.name)
     with FrameReader(parse_source(str(path)), SourceSettings(uri=str(path))) as reader:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from edge_app.config.settings import ClassifierSettings, VerdictSettings
-from edge_app.people.verdicts import face_label
-from edge_app.vision.classifier import MaskClassifier
+from edge_app.vision.classifier import MaskClassifier, face_label
 from edge_app.vision.crops import crop_faces
 from edge_app.vision.detector import Engine
 from export.engines import iou, xyxy

@@ -34,6 +34,7 @@ from edge_app.monitor.prometheus import resident_bytes
 from edge_app.outputs.fan_out import Outputs
 from edge_app.records import Frame, FrameResult, Pixels
 from edge_app.runtime import cameras, pipeline
+from edge_app.vision.analyzer import Analyzer
 from tests.command import Running, held
 from tests.rtsp import RtspServer, age_if_read, camera, in_720p, made_since, write_still
 
@@ -154,15 +155,15 @@ def watched(settings: Settings, seconds: float, work_s: float = 0.0) -> dict[str
     alarm = threading.Timer(SETTLE_S + seconds, stop.set)
     alarm.start()
     try:
-        with patch.object(pipeline, "Outputs", Timed), patch.object(pipeline, "Models", slowed(work_s)):
+        with patch.object(pipeline, "Outputs", Timed), patch.object(pipeline, "Analyzer", slowed(work_s)):
             (cameras if settings.sources else pipeline).run(settings, stop=stop)
     finally:
         alarm.cancel()
     return ages
 
 
-def slowed(work_s: float) -> type[pipeline.Models]:
-    class Slowed(pipeline.Models):
+def slowed(work_s: float) -> type[Analyzer]:
+    class Slowed(Analyzer):
         def detect(self, image: Pixels) -> sv.Detections:
             time.sleep(work_s)
             return super().detect(image)
@@ -172,7 +173,7 @@ def slowed(work_s: float) -> type[pipeline.Models]:
 
 def plain_loop(url: str, work_s: float) -> list[float]:
     """Ages in seconds of frames read, detected and classified one after the other, as most programs do it."""
-    judge = pipeline.Judge(Settings(), slowed(work_s)(Settings()))
+    judge = pipeline.SourceAnalyzer(Settings(), slowed(work_s)(Settings()))
     capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG)
     ages = []
     for index in range(PLAIN_FRAMES):

@@ -30,8 +30,9 @@ from edge_app.errors import SinkError, SourceError, UsageError
 from edge_app.monitor.timings import Metrics
 from edge_app.outputs import files
 from edge_app.records import Frame
-from edge_app.runtime.pipeline import Judge, Models
+from edge_app.runtime.pipeline import SourceAnalyzer
 from edge_app.runtime.threads import ahead
+from edge_app.vision.analyzer import Analyzer
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ def run_bench(settings: Settings, frames: int | None, classic: bool = False) -> 
     # Before the models fill this process: Linux counts what a parent held into its child's peak memory.
     whole = whole_command(settings, decoded) if classic else None
     start = time.perf_counter()
-    models = Models(settings)
+    analyzer = Analyzer(settings)
     start_s = time.perf_counter() - start
     metrics, faces = Metrics(), 0
     efficiency: dict[str, list[float]] = {"sequential": [], "pipeline": []}
@@ -164,12 +165,12 @@ def run_bench(settings: Settings, frames: int | None, classic: bool = False) -> 
     for turn in range(TURNS):
         if turn:
             rates["decode"].append(decode(spec, usual, frames)[2])
-        faces, fps, used = one_at_a_time(Judge(settings, models), spec, usual, frames, metrics)
+        faces, fps, used = one_at_a_time(SourceAnalyzer(settings, analyzer), spec, usual, frames, metrics)
         rates["sequential"].append(fps)
         efficiency["sequential"].append(used)
-        _, fps, _ = one_at_a_time(Judge(settings, models), spec, settings.source, frames, Metrics())
+        _, fps, _ = one_at_a_time(SourceAnalyzer(settings, analyzer), spec, settings.source, frames, Metrics())
         rates["same_decoder"].append(fps)
-        count, fps, used = staged(Judge(settings, models), spec, settings.source, frames)
+        count, fps, used = staged(SourceAnalyzer(settings, analyzer), spec, settings.source, frames)
         rates["pipeline"].append(fps)
         efficiency["pipeline"].append(used)
     report = BenchReport(
@@ -219,7 +220,7 @@ def decode(spec: SourceSpec, source_settings: SourceSettings, frames: int | None
 
 
 def one_at_a_time(
-    judge: Judge, spec: SourceSpec, source_settings: SourceSettings, frames: int | None, metrics: Metrics
+    judge: SourceAnalyzer, spec: SourceSpec, source_settings: SourceSettings, frames: int | None, metrics: Metrics
 ) -> tuple[int, float, float]:
     """Faces found, frames a second and the share of all cores used, without any overlap; stage times go to
     `metrics`."""
@@ -236,7 +237,7 @@ def one_at_a_time(
 
 
 def staged(
-    judge: Judge, spec: SourceSpec, source_settings: SourceSettings, frames: int | None
+    judge: SourceAnalyzer, spec: SourceSpec, source_settings: SourceSettings, frames: int | None
 ) -> tuple[int, float, float]:
     """Frames, frames a second and the share of all cores used, of the threaded pipeline."""
     count = 0

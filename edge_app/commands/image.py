@@ -19,37 +19,16 @@ import numpy.typing as npt
 from edge_app.capture.folders import list_images
 from edge_app.capture.images import MAX_SIDE, load_image
 from edge_app.config.settings import OutputSettings, Settings
-from edge_app.errors import SinkError, SourceError, UsageError, first_line
+from edge_app.errors import SinkError, SourceError, UsageError
 from edge_app.outputs import files
 from edge_app.outputs.overlay import annotate_image
-from edge_app.people.verdicts import face_label
 from edge_app.redact import redact
 from edge_app.source_text import is_address
-from edge_app.vision.classifier import MaskClassifier
-from edge_app.vision.detector import open_detector
-from edge_app.vision.quality import QualityGate
+from edge_app.vision.analyzer import Analyzer, Face, faces, named_if_too_large
 
 
 @dataclass(frozen=True)
-class Face:
-    """box: x0, y0, x1, y1 in pixels of the picture; label: mask, no_mask or unsure."""
-
-    box: tuple[float, float, float, float]
-    score: float
-    label: str
-    mask_probability: float
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "box": [round(v, 1) for v in self.box],
-            "score": round(self.score, 4),
-            "label": self.label,
-            "mask_probability": round(self.mask_probability, 4),
-        }
-
-
-@dataclass(frozen=True)
-class Picture:
+class PictureResult:
     """What was found in one picture; size is width, height in pixels."""
 
     path: Path
@@ -71,7 +50,7 @@ class Totals:
     too_small: int = 0
     faces: Counter[str] = field(default_factory=Counter)
 
-    def add(self, picture: Picture) -> None:
+    def add(self, picture: PictureResult) -> None:
         self.pictures += 1
         self.too_small += picture.too_small
         self.faces.update(face.label for face in picture.faces)
@@ -91,7 +70,7 @@ def judge(
     *,
     output_dir: Path | None = None,
     on_error: Callable[[SourceError], None],
-) -> Iterator[Picture]:
+) -> Iterator[PictureResult]:
     """Find and judge the faces of every picture, in order.
 
     Args:
@@ -104,44 +83,21 @@ def judge(
         ModelError: a model that cannot be used.
         SinkError: an annotated copy that cannot be written.
     """
-    detector = open_detector(settings.detector)
-    classifier = MaskClassifier(settings.classifier)
-    gate = QualityGate(settings.quality)
-    high, low = classifier.bounds(settings.verdict)
+    analyzer = Analyzer(settings)
     inputs = list(_expand(paths, on_error))
     names = _Names(output_dir, inputs, settings.output) if output_dir else None
-
-    def one(path: Path) -> Picture:
-        image = load_image(path)
-        detections = detector.detect(image)
-        crops = classifier.classify(image, detections)
-        gate.rate(crops, detections, (image.shape[1], image.shape[0]))
-        scores = detections.confidence if detections.confidence is not None else np.ones(len(detections))
-        rows = zip(
-            detections.xyxy, scores, detections.data["mask_probability"], detections.data["quality"], strict=True
-        )
-        faces = [
-            Face(
-                (float(x0), float(y0), float(x1), float(y1)),
-                float(score),
-                face_label(float(p), high, low) if quality > 0 else "unsure",
-                float(p),
-            )
-            for (x0, y0, x1, y1), score, p, quality in rows
-        ]
-        if names:
-            names.write(path, annotate_image(image, detections, [face.label for face in faces]))
-        return Picture(path, (image.shape[1], image.shape[0]), faces, detections.metadata["too_small"])
-
     for path in inputs:
         try:
-            picture = one(path)
+            with named_if_too_large(str(path)):
+                image = load_image(path)
+                detections = analyzer.analyze(image)
+                found = faces(detections)
+                if names:
+                    names.write(path, annotate_image(image, detections, [face.label for face in found]))
         except SourceError as error:
             on_error(error)
-        except (MemoryError, cv2.error) as error:
-            on_error(SourceError(f"{path}: too large to be judged here ({first_line(error)})"))
         else:
-            yield picture
+            yield PictureResult(path, (image.shape[1], image.shape[0]), found, detections.metadata["too_small"])
 
 
 def _expand(paths: Iterable[Path], on_error: Callable[[SourceError], None]) -> Iterator[Path]:

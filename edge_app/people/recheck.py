@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import supervision as sv
 
-from edge_app.people.verdicts import face_label
 from edge_app.records import Verdict, tracker_ids
-from edge_app.vision.classifier import class_ids
+from edge_app.vision.classifier import class_ids, face_label
 
 
 class _Found(NamedTuple):
@@ -64,7 +63,7 @@ class Rechecks:
         data = detections.data
         columns = (tracker_ids(detections), due, data["mask_probability"], data["quality"], verdicts)
         for tracker_id, was_due, probability, quality, verdict in zip(*columns, strict=True):
-            label = face_label(probability, self._high, self._low)
-            if tracker_id >= 0 and quality > 0 and label == verdict.label != "unsure":
+            label = face_label(probability, self._high, self._low, quality)
+            if tracker_id >= 0 and label == verdict.label != "unsure":
                 when = time if was_due else before[tracker_id].time
                 self._found[tracker_id] = _Found(when, float(probability), float(quality))

@@ -14,13 +14,7 @@ import supervision as sv
 
 from edge_app.config.settings import VerdictSettings
 from edge_app.records import Label, Verdict, tracker_ids
-
-
-def face_label(mask_probability: float, mask_threshold: float, no_mask_threshold: float) -> Label:
-    """What one face is called by itself: mask, no_mask, or between the thresholds unsure."""
-    if mask_probability >= mask_threshold:
-        return "mask"
-    return "no_mask" if mask_probability <= no_mask_threshold else "unsure"
+from edge_app.vision.classifier import face_label
 
 
 class _Voter:
@@ -106,6 +100,6 @@ class FaceBoard:
         return [self._decide(float(probability), float(quality)) for probability, quality in rows]
 
     def _decide(self, probability: float, quality: float) -> Verdict:
-        label = face_label(probability, self._high, self._low) if quality > 0 else "unsure"
+        label = face_label(probability, self._high, self._low, quality)
         sides = {"mask": probability, "no_mask": 1 - probability}
         return Verdict(label, probability, sides.get(label, max(probability, 1 - probability)), 1)

@@ -24,9 +24,10 @@ from edge_app.outputs.jsonl import JsonlSink, SharedJsonlSink
 from edge_app.outputs.sink import IsolatedSink
 from edge_app.outputs.summary import SummarySink
 from edge_app.runtime.observer import GRACE_S, CameraWatchdog, Observer
-from edge_app.runtime.pipeline import Models, Progress, Summary, watch
+from edge_app.runtime.pipeline import Progress, Summary, run_observed
 from edge_app.runtime.totals import FleetSummary, summarize, together
 from edge_app.text import printable
+from edge_app.vision.analyzer import Analyzer
 
 log = logging.getLogger(__name__)
 _POLL_S = 0.1
@@ -39,14 +40,14 @@ class _Camera:
     in_turn: a file, which waits until the one before it is through. refused: why it could not be opened yet.
     """
 
-    def __init__(self, settings: Settings, models: Models, events: SharedJsonlSink | None, fleet: Fleet) -> None:
+    def __init__(self, settings: Settings, analyzer: Analyzer, events: SharedJsonlSink | None, fleet: Fleet) -> None:
         self.name, self.wait_s = settings.source.camera, settings.source.wait_s
         self.in_turn = parse_source(settings.source.uri).kind in ("file", "images")
         self.progress: Progress | None = None
         self.summary: Summary | None = None
         self.refused: SourceError | None = None
         self.error: BaseException | None = None
-        self._settings, self._models, self._events, self._fleet = settings, models, events, fleet
+        self._settings, self._analyzer, self._events, self._fleet = settings, analyzer, events, fleet
         self._stop = threading.Event()
         self._given_up = False
         self.thread = threading.Thread(target=self._run, name=f"camera {self.name}", daemon=True)
@@ -67,12 +68,12 @@ class _Camera:
     def _run(self) -> None:
         try:
             with CameraWatchdog(self._settings, self._fleet) as watchdog:
-                self.summary = watch(
+                self.summary = run_observed(
                     self._settings,
                     watchdog,
                     self._stop,
                     self._tell,
-                    models=self._models,
+                    shared=self._analyzer,
                     events=self._events,
                     on_refused=self._refuse,
                     on_error=self._fail,
@@ -123,12 +124,12 @@ def run(
     fleet = Fleet(one.source.camera for one in each)
     stop = stop or threading.Event()
     with Observer(settings, fleet) as observer:
-        models = Models(settings)
+        analyzer = Analyzer(settings)
         output = settings.output
         totals = SummarySink(output.summary, output.permissions)
         events = IsolatedSink(JsonlSink(output.events, output.permissions)) if output.events else None
         shared = SharedJsonlSink(events.sink) if events and isinstance(events.sink, JsonlSink) else None
-        cameras = [_Camera(one, models, shared, fleet) for one in each]
+        cameras = [_Camera(one, analyzer, shared, fleet) for one in each]
         try:
             _Attendant(cameras, fleet, observer, on_progress, on_failure).attend(stop)
         finally:

@@ -7,7 +7,7 @@ newest frame until the detector is free.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -26,51 +26,29 @@ from edge_app.outputs.fan_out import Outputs
 from edge_app.outputs.jsonl import SharedJsonlSink
 from edge_app.people.memory import Followed, Strangers
 from edge_app.people.recheck import Rechecks
-from edge_app.records import Event, Frame, FrameResult, Pixels
+from edge_app.records import Event, Frame, FrameResult
 from edge_app.runtime.observer import CameraWatchdog, Observer
-from edge_app.runtime.threads import Turns, ahead, called_when_set
-from edge_app.vision.classifier import MaskClassifier
-from edge_app.vision.detector import open_detector
-from edge_app.vision.quality import QualityGate
+from edge_app.runtime.threads import ahead, called_when_set
+from edge_app.vision.analyzer import Analyzer
 
 log = logging.getLogger(__name__)
 SUMMARY_SCHEMA = 2
 
 
-class Models:
-    """The detector and the classifier, loaded once; any number of judges in any threads may share them.
-
-    Raises:
-        ModelError: a model that cannot be used.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._detector = open_detector(settings.detector)
-        self.classifier = MaskClassifier(settings.classifier)  # onnxruntime's sessions are safe between threads
-        self._turns = Turns()
-
-    def detect(self, image: Pixels) -> sv.Detections:
-        """As `FaceDetector.detect`, one call at a time: `cv2.FaceDetectorYN` keeps its input size and layers."""
-        with self._turns:
-            return self._detector.detect(image)
-
-
-class Judge:
-    """Judges one source: the memory of who is in view. `detect` keeps no state between frames, `judge` does.
+class SourceAnalyzer:
+    """Judges one source frame by frame, with a memory of who is in view. `detect` keeps no state, `judge` does.
 
     Args:
-        models: those of another judge to share; None loads them.
+        analyzer: one to share with other sources; None opens one.
         photos: the frames are pictures that have nothing to do with each other, see `people.Strangers`.
 
     Raises:
-        ModelError: a model that cannot be used.
+        UsageError, ModelError: as `Analyzer`.
     """
 
-    def __init__(self, settings: Settings, models: Models | None = None, *, photos: bool = False) -> None:
-        self._models = models or Models(settings)
-        self._classifier = self._models.classifier
-        self._gate = QualityGate(settings.quality)
-        high, low = self._classifier.bounds(settings.verdict)
+    def __init__(self, settings: Settings, analyzer: Analyzer | None = None, *, photos: bool = False) -> None:
+        self._analyzer = analyzer or Analyzer(settings)
+        high, low = self._analyzer.mask_threshold, self._analyzer.no_mask_threshold
         self._rechecks = Rechecks(settings.classifier.recheck_s, high, low)
         self._people = (Strangers if photos else Followed)(settings, high, low)
 
@@ -78,7 +56,7 @@ class Judge:
         """Find the faces of one frame."""
         timings: dict[str, float] = {}
         with timed(timings, "detect"):
-            detections = self._models.detect(frame.image)
+            detections = self._analyzer.detect(frame.image)
         return FrameResult(frame, detections, timings=timings)
 
     def judge(self, result: FrameResult) -> FrameResult:
@@ -90,8 +68,7 @@ class Judge:
         with timed(result.timings, "classify"):
             due = self._rechecks.due(detections, time)
             fresh = sv.Detections(detections.xyxy[due])
-            crops = self._classifier.classify(image, fresh)
-            self._gate.rate(crops, fresh, (image.shape[1], image.shape[0]))
+            self._analyzer.classify(image, fresh)
             self._rechecks.complete(detections, due, fresh)
         with timed(result.timings, "decide"):
             result.verdicts = self._people.decide(detections, time)
@@ -106,6 +83,19 @@ class Judge:
     def close(self) -> list[Event]:
         """The `end` events of everyone still in view."""
         return self._people.close()
+
+
+def results(
+    analyzer: SourceAnalyzer,
+    reader: FrameReader,
+    max_frames: int | None = None,
+    given_up: threading.Event | None = None,
+    idle: Callable[[], object] | None = None,
+) -> Generator[FrameResult, None, None]:
+    """The result of each frame, in order, the stages side by side. given_up, idle: see `ahead`."""
+    depth = 0 if reader.info.live else 1  # waiting evens out a file's frames and makes a live one old
+    detected = ahead(analyzer.detect, islice(reader, max_frames), depth, given_up)
+    yield from ahead(analyzer.judge, detected, depth, given_up, idle)
 
 
 @dataclass(slots=True)
@@ -184,29 +174,29 @@ def run(
     check_outputs(settings, config)
     fleet = Fleet((settings.source.camera,))
     with Observer(settings, fleet) as observer, CameraWatchdog(settings, fleet, observer.closing) as watchdog:
-        summary = watch(settings, watchdog, stop or threading.Event(), on_progress)
+        summary = run_observed(settings, watchdog, stop or threading.Event(), on_progress)
     watchdog.raise_if_late()
     return summary
 
 
-def watch(
+def run_observed(
     settings: Settings,
     watchdog: CameraWatchdog,
     stop: threading.Event,
     on_progress: Callable[[Progress], None] | None = None,
-    models: Models | None = None,
+    shared: Analyzer | None = None,
     events: SharedJsonlSink | None = None,
     on_refused: Callable[[SourceError], None] | None = None,
     on_error: Callable[[Exception], None] | None = None,
 ) -> Summary:
-    """As `run`, under a watchdog of the caller's, with models and an events file that other runs may share.
+    """As `run`, under a watchdog of the caller's, with an analyzer and an events file that other runs may share.
 
     on_refused: see `FrameReader`. on_error: takes what ended the run after the source had opened, in place of its being
     raised.
     """
     spec, state = parse_source(settings.source.uri), Progress()
     photos = spec.kind == "images"
-    judge = Judge(settings, models, photos=photos)
+    analyzer = SourceAnalyzer(settings, shared, photos=photos)
     reader = FrameReader(spec, settings.source, on_refused=on_refused)
     failure: Exception | None = None
     max_fps = settings.source.max_fps
@@ -216,12 +206,10 @@ def watch(
 
         def while_no_frame_comes() -> None:
             if reader.info.live and not health.in_work:
-                outputs.write_events(judge.expire())
+                outputs.write_events(analyzer.expire())
 
         try:
-            depth = 0 if reader.info.live else 1  # waiting evens out a file's frames and makes a live one old
-            detected = ahead(judge.detect, islice(reader, settings.max_frames), depth, watchdog.given_up)
-            for result in ahead(judge.judge, detected, depth, watchdog.given_up, while_no_frame_comes):
+            for result in results(analyzer, reader, settings.max_frames, watchdog.given_up, while_no_frame_comes):
                 with timed(result.timings, "output"):
                     outputs.write(result)
                 state.frame_age_ms = health.finished(result)
@@ -239,7 +227,7 @@ def watch(
             failure = error  # first everything that was judged is written
         finally:
             watchdog.closing()
-            outputs.write_events(judge.close())
+            outputs.write_events(analyzer.close())
             seconds, stats = health.metrics.seconds, reader.stats()
     tally = outputs.tally
     summary = Summary(

@@ -1,8 +1,7 @@
-"""Threads of a pipeline: work done ahead in order, a fair lock, and an event that ends what waits."""
+"""Threads of a pipeline: work done ahead in order, and an event that ends what waits."""
 
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -70,31 +69,6 @@ def ahead(
         left.set()
         room.release()
         thread.join(LEAVE_S)  # whoever leaves early may use what `work` uses; `items` may hang, so not for ever
-
-
-class Turns:
-    """A lock that is given in the order in which it was asked for: a fast camera does not keep out a slow one."""
-
-    def __init__(self) -> None:
-        self._lock, self._taken = threading.Lock(), False
-        self._waiting: deque[threading.Lock] = deque()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._taken:
-                self._taken = True
-                return
-            mine = threading.Lock()
-            mine.acquire()
-            self._waiting.append(mine)
-        mine.acquire()
-
-    def __exit__(self, *exc: object) -> None:
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._taken = False
 
 
 class called_when_set:

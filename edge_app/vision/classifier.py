@@ -8,6 +8,7 @@ from edge_app.config.settings import ClassifierSettings, VerdictSettings
 from edge_app.errors import ModelError, UsageError, first_line
 from edge_app.inference.manifest import REPAIR
 from edge_app.inference.model import open_model
+from edge_app.records import Label
 from edge_app.vision.crops import crop_faces, to_network_input
 
 MASK, NO_MASK = 0, 1  # class ids
@@ -92,3 +93,12 @@ class MaskClassifier:
 def class_ids(mask_probability: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     """The likelier class of each mask probability: int (n,)."""
     return np.where(mask_probability >= 0.5, MASK, NO_MASK)
+
+
+def face_label(mask_probability: float, mask_threshold: float, no_mask_threshold: float, quality: float = 1.0) -> Label:
+    """What one face is called by itself: mask, no_mask, or unsure between the thresholds or without any quality."""
+    if quality <= 0:
+        return "unsure"
+    if mask_probability >= mask_threshold:
+        return "mask"
+    return "no_mask" if mask_probability <= no_mask_threshold else "unsure"

@@ -36,7 +36,7 @@ def brightness(face: npt.NDArray[np.float32]) -> float:
     return float(face.mean())
 
 
-class QualityGate:
+class FaceQuality:
     """Rates faces by the `quality` settings."""
 
     def __init__(self, settings: QualitySettings) -> None:
@@ -46,7 +46,7 @@ class QualityGate:
         """Write `data["quality"]`, float32 (n,) in 0..1; 0 for a face that has no vote.
 
         Args:
-            crops: uint8 (n, S, S, 3) BGR, one a detection, as `faces.crop_faces` cuts them.
+            crops: uint8 (n, S, S, 3) BGR, one a detection, as `crops.crop_faces` cuts them.
             frame_size: width, height in pixels.
         """
         boxes = np.asarray(detections.xyxy, np.float32)

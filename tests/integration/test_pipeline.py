@@ -21,7 +21,8 @@ from edge_app.errors import EdgeAppError, ModelError, SinkError, SourceError, Us
 from edge_app.outputs.fan_out import Outputs
 from edge_app.records import Event, FrameResult, Pixels
 from edge_app.runtime import pipeline
-from edge_app.runtime.pipeline import Judge, Models, Progress, Summary, run
+from edge_app.runtime.pipeline import Progress, SourceAnalyzer, Summary, run
+from edge_app.vision.analyzer import Analyzer
 from tests.conftest import need
 
 FRAMES, FPS = 250, 12.5  # the demo film with every second picture
@@ -74,7 +75,7 @@ class Record:
         self.times |= {event.label: result.frame.time for event in result.events}
 
 
-def one_at_a_time(judge: Judge, wanted: Settings) -> Record:
+def one_at_a_time(judge: SourceAnalyzer, wanted: Settings) -> Record:
     record = Record()
     with FrameReader(parse_source("demo"), wanted.source) as reader:
         for frame in reader:
@@ -116,7 +117,7 @@ def film(models: Path, astronaut: Pixels, tmp_path_factory: pytest.TempPathFacto
             progress.append(Progress(state.frames, state.total, state.fps, state.persons, dict(state.verdicts)))
 
         summary = run(wanted, on_progress=on_progress)
-        single = one_at_a_time(Judge(wanted), wanted)
+        single = one_at_a_time(SourceAnalyzer(wanted), wanted)
     return Film(folder, summary, progress, threaded, single)
 
 
@@ -137,15 +138,14 @@ class TestDemo:
         classified = {0.0: 0, 0.2: 0}
         for recheck_s in classified:
             wanted = settings(classifier={"recheck_s": recheck_s})
-            loaded = Models(wanted)
-            judge, classify = Judge(wanted, loaded), loaded.classifier.classify
+            analyzer = Analyzer(wanted)
+            judge, classify = SourceAnalyzer(wanted, analyzer), analyzer.classify
 
-            def counted(image: Pixels, faces: sv.Detections, at: float = recheck_s, call: Any = classify) -> Pixels:
+            def counted(image: Pixels, faces: sv.Detections, at: float = recheck_s, call: Any = classify) -> None:
                 classified[at] += len(faces)
-                crops: Pixels = call(image, faces)
-                return crops
+                call(image, faces)
 
-            monkeypatch.setattr(loaded.classifier, "classify", counted)
+            monkeypatch.setattr(analyzer, "classify", counted)
             seen.append(one_at_a_time(judge, wanted))
         often, seldom = seen
         assert [frame[:3] for frame in often.frames] == [frame[:3] for frame in seldom.frames]
@@ -272,7 +272,7 @@ def test_a_fault_of_ours_keeps_what_was_judged(
     models: Path, astronaut: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     """Whatever a stage raises: everyone in view ends, and every file is complete."""
-    calls, inner = count(), pydoc.locate(f"edge_app.{stage}")
+    calls, inner = count(), pydoc.locate(f"edge_app.vision.{stage}")
     assert callable(inner)
 
     def failing(*arguments: Any) -> Any:
@@ -280,7 +280,7 @@ def test_a_fault_of_ours_keeps_what_was_judged(
             raise KeyError("boom")
         return inner(*arguments)
 
-    monkeypatch.setattr(f"edge_app.{stage}", failing)
+    monkeypatch.setattr(f"edge_app.vision.{stage}", failing)
     files = {"video": tmp_path / "v.mp4", "events": tmp_path / "e.jsonl", "summary": tmp_path / "s.json"}
     with pytest.raises(KeyError, match="boom"):
         run(settings(output=files))

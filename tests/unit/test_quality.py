@@ -1,4 +1,4 @@
-"""The quality gate on real crops: what lowers a vote, what takes it away, and what is left of a verdict."""
+"""The quality of faces on real crops: what lowers a vote, what takes it away, and what is left of a verdict."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from edge_app.config.settings import QualitySettings, VerdictSettings
 from edge_app.people.verdicts import VerdictBoard
 from edge_app.vision.crops import crop_faces
-from edge_app.vision.quality import QualityGate, brightness, grey_face, sharpness
+from edge_app.vision.quality import FaceQuality, brightness, grey_face, sharpness
 from tests.media import Pixels
 
 FACE = (165.0, 45.0, 285.0, 205.0)  # of the astronaut picture
@@ -18,8 +18,8 @@ FACE = (165.0, 45.0, 285.0, 205.0)  # of the astronaut picture
 def quality(image: Pixels, box: tuple[float, ...] = FACE, **settings: object) -> float:
     detections = sv.Detections(np.array([box], np.float32))
     crops = crop_faces(image, detections.xyxy)
-    gate = QualityGate(QualitySettings.model_validate(settings))
-    gate.rate(crops, detections, (image.shape[1], image.shape[0]))
+    rating = FaceQuality(QualitySettings.model_validate(settings))
+    rating.rate(crops, detections, (image.shape[1], image.shape[0]))
     assert detections.data["quality"].dtype == np.float32
     return float(detections.data["quality"][0])
 
@@ -59,7 +59,7 @@ def test_switched_off_everything_has_a_full_vote(astronaut: Pixels) -> None:
 
 def test_no_faces_keep_the_column() -> None:
     detections = sv.Detections.empty()
-    QualityGate(QualitySettings()).rate(np.zeros((0, 112, 112, 3), np.uint8), detections, (640, 480))
+    FaceQuality(QualitySettings()).rate(np.zeros((0, 112, 112, 3), np.uint8), detections, (640, 480))
     assert (detections.data["quality"].shape, detections.data["quality"].dtype) == ((0,), np.float32)
 
 

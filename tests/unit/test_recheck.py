@@ -20,7 +20,7 @@ class Face(NamedTuple):
 
 
 class Watch:
-    """Frames judged as `Judge` does, by a classifier that is told what it would say."""
+    """Frames judged as `SourceAnalyzer` does, by a classifier that is told what it would say."""
 
     def __init__(self, recheck_s: float = 5 * STEP_S) -> None:
         self.rechecks = Rechecks(recheck_s, 0.7, 0.3)

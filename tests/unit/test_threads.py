@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_app.runtime.threads import Awake, Turns, ahead, called_when_set
+from edge_app.runtime.threads import Awake, ahead, called_when_set
+from edge_app.vision.turns import Turns
 
 PATIENCE_S = 10.0
 
