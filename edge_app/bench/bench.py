@@ -31,7 +31,7 @@ from edge_app.monitor.timings import Metrics
 from edge_app.outputs import files
 from edge_app.records import Frame
 from edge_app.runtime.pipeline import SourceAnalyzer
-from edge_app.runtime.threads import ahead
+from edge_app.runtime.threads import prefetch
 from edge_app.vision.analyzer import Analyzer
 
 log = logging.getLogger(__name__)
@@ -243,7 +243,7 @@ def staged(
     count = 0
     with FrameReader(spec, source_settings) as reader:
         clock = Clock()
-        for _ in ahead(judge.judge, ahead(judge.detect, islice(reader, frames))):
+        for _ in prefetch(judge.judge, prefetch(judge.detect, islice(reader, frames))):
             count += 1
         return count, *clock.stop(count)
 

@@ -86,18 +86,23 @@ def judge(
     analyzer = Analyzer(settings)
     inputs = list(_expand(paths, on_error))
     names = _Names(output_dir, inputs, settings.output) if output_dir else None
+
+    def one(path: Path) -> PictureResult:  # whose pixels are gone before the next picture is loaded
+        image = load_image(path)
+        detections = analyzer.analyze(image)
+        found = faces(detections)
+        if names:
+            names.write(path, annotate_image(image, detections, [face.label for face in found]))
+        return PictureResult(path, (image.shape[1], image.shape[0]), found, detections.metadata["too_small"])
+
     for path in inputs:
         try:
             with named_if_too_large(str(path)):
-                image = load_image(path)
-                detections = analyzer.analyze(image)
-                found = faces(detections)
-                if names:
-                    names.write(path, annotate_image(image, detections, [face.label for face in found]))
+                picture = one(path)
         except SourceError as error:
             on_error(error)
         else:
-            yield PictureResult(path, (image.shape[1], image.shape[0]), found, detections.metadata["too_small"])
+            yield picture
 
 
 def _expand(paths: Iterable[Path], on_error: Callable[[SourceError], None]) -> Iterator[Path]:

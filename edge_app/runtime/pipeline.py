@@ -28,7 +28,7 @@ from edge_app.people.memory import Followed, Strangers
 from edge_app.people.recheck import Rechecks
 from edge_app.records import Event, Frame, FrameResult
 from edge_app.runtime.observer import CameraWatchdog, Observer
-from edge_app.runtime.threads import ahead, called_when_set
+from edge_app.runtime.threads import CallWhenSet, prefetch
 from edge_app.vision.analyzer import Analyzer
 
 log = logging.getLogger(__name__)
@@ -92,10 +92,10 @@ def results(
     given_up: threading.Event | None = None,
     idle: Callable[[], object] | None = None,
 ) -> Generator[FrameResult, None, None]:
-    """The result of each frame, in order, the stages side by side. given_up, idle: see `ahead`."""
+    """The result of each frame, in order, the stages side by side. given_up, idle: see `prefetch`."""
     depth = 0 if reader.info.live else 1  # waiting evens out a file's frames and makes a live one old
-    detected = ahead(analyzer.detect, islice(reader, max_frames), depth, given_up)
-    yield from ahead(analyzer.judge, detected, depth, given_up, idle)
+    detected = prefetch(analyzer.detect, islice(reader, max_frames), depth, given_up)
+    yield from prefetch(analyzer.judge, detected, depth, given_up, idle)
 
 
 @dataclass(slots=True)
@@ -200,7 +200,7 @@ def run_observed(
     reader = FrameReader(spec, settings.source, on_refused=on_refused)
     failure: Exception | None = None
     max_fps = settings.source.max_fps
-    with called_when_set(stop, reader.stop), reader, Outputs(settings.output, reader.info, events, max_fps) as outputs:
+    with CallWhenSet(stop, reader.stop), reader, Outputs(settings.output, reader.info, events, max_fps) as outputs:
         state.total = _total(reader.info.frame_count, settings.max_frames)
         health = watchdog.opened(reader, outputs)
 

@@ -12,7 +12,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def ahead(
+def prefetch(
     work: Callable[[In], Out],
     items: Iterable[In],
     depth: int = 1,
@@ -71,7 +71,7 @@ def ahead(
         thread.join(LEAVE_S)  # whoever leaves early may use what `work` uses; `items` may hang, so not for ever
 
 
-class called_when_set:
+class CallWhenSet:
     """While inside, `call` is made once `event` is set: a signal handler cannot wake a thread that waits on a queue."""
 
     def __init__(self, event: threading.Event, call: Callable[[], object]) -> None:

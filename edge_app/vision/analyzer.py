@@ -12,20 +12,17 @@ from typing import Any, cast
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import supervision as sv
 
 from edge_app.capture.images import load_image
 from edge_app.config.layers import resolve
 from edge_app.config.settings import Settings
 from edge_app.errors import SourceError, UsageError, first_line
-from edge_app.records import Label
+from edge_app.records import Label, Pixels
 from edge_app.vision.classifier import MaskClassifier, face_label
 from edge_app.vision.detector import open_detector
+from edge_app.vision.fair_lock import FairLock
 from edge_app.vision.quality import FaceQuality
-from edge_app.vision.turns import Turns
-
-Image = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +74,12 @@ class Analyzer:
 
     def __init__(self, settings: Settings | None = None) -> None:
         settings = settings or resolve().settings
-        self._detector, self._turns = open_detector(settings.detector), Turns()
+        self._detector, self._lock = open_detector(settings.detector), FairLock()
         self._classifier = MaskClassifier(settings.classifier)  # onnxruntime's sessions are safe between threads
         self._quality = FaceQuality(settings.quality)
         self.mask_threshold, self.no_mask_threshold = self._classifier.bounds(settings.verdict)
 
-    def __call__(self, image: Image | str | Path) -> list[Face]:
+    def __call__(self, image: Pixels | str | Path) -> list[Face]:
         """The judged faces of one image, best detector score first.
 
         Args:
@@ -103,7 +100,7 @@ class Analyzer:
         with named_if_too_large("the image"):
             return faces(self.analyze(image))
 
-    def analyze(self, image: Image) -> sv.Detections:
+    def analyze(self, image: Pixels) -> sv.Detections:
         """Detect and classify: the columns of both, and data["label"], text (n,), by `face_label`.
 
         Args:
@@ -119,12 +116,12 @@ class Analyzer:
         detections.data["label"] = np.array(labels, "U7")
         return detections
 
-    def detect(self, image: Image) -> sv.Detections:
+    def detect(self, image: Pixels) -> sv.Detections:
         """As `FaceDetector.detect`, one call at a time: `cv2.FaceDetectorYN` keeps its input size and layers."""
-        with self._turns:
+        with self._lock:
             return self._detector.detect(image)
 
-    def classify(self, image: Image, detections: sv.Detections) -> None:
+    def classify(self, image: Pixels, detections: sv.Detections) -> None:
         """Judge every row in place, from its `xyxy` alone; a run gives only the rows that are due.
 
         Writes class_id int (n,): 0 mask, 1 no_mask; data["mask_probability"] and data["quality"], float32 (n,) in 0..1.

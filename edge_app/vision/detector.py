@@ -17,8 +17,8 @@ from edge_app.errors import ModelError, first_line
 from edge_app.inference.manifest import HEADS, REPAIR, STRIDES, Manifest
 from edge_app.inference.model import Model, open_model, open_session
 from edge_app.inference.ort import onnxruntime as ort
+from edge_app.records import Pixels
 
-Image = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.float32]  # (n, 15): x, y, w, h, five landmarks x y, score; OpenCV's own layout
 
 MOST_CANDIDATES = 5000  # boxes that enter the overlap test; only crowds of noise reach it
@@ -26,7 +26,7 @@ FRAME_SIZES = 8  # last ones that stay open; a camera has one, pictures have man
 
 
 class Engine(Protocol):
-    def __call__(self, image: Image) -> Rows:
+    def __call__(self, image: Pixels) -> Rows:
         """uint8 (h, w, 3) BGR -> rows in pixels of that image."""
         ...
 
@@ -40,7 +40,7 @@ class OpenCvEngine:
         self._net = cv2.FaceDetectorYN.create("onnx", content, nothing, (320, 320), score, iou, MOST_CANDIDATES)
         self._size = (320, 320)
 
-    def __call__(self, image: Image) -> Rows:
+    def __call__(self, image: Pixels) -> Rows:
         size = (image.shape[1], image.shape[0])
         if size != self._size:
             self._net.setInputSize(size)
@@ -68,7 +68,7 @@ class OnnxRuntimeEngine:
         self._outputs = [f"{head}_{s}" for head in HEADS for s in STRIDES]
         self._score, self._iou = score, iou
 
-    def __call__(self, image: Image) -> Rows:
+    def __call__(self, image: Pixels) -> Rows:
         padded = pad(image)
         session = self._session_for(padded.shape[:2])
         found = session.run(self._outputs, {self._input: cv2.dnn.blobFromImage(padded)})
@@ -127,14 +127,14 @@ ENGINES: dict[str, OpenEngine] = {
 }
 
 
-def pad(image: Image) -> Image:
+def pad(image: Pixels) -> Pixels:
     """uint8 (h, w, 3) with black below and to the right, so that both sides are multiples of the coarsest stride."""
     height, width = image.shape[:2]
     below, right = -height % STRIDES[-1], -width % STRIDES[-1]
     return np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT), np.uint8)
 
 
-def shrink(image: Image, size: tuple[int, int]) -> Image:
+def shrink(image: Pixels, size: tuple[int, int]) -> Pixels:
     """uint8 (H, W, 3) scaled down to (width, height) by averaging.
 
     From more than twice the size it goes to twice the size by interpolation first, which for a 1080p frame takes a
@@ -158,7 +158,7 @@ class FaceDetector:
     def __init__(self, engine: Engine, input_size: int, min_face_px: int, name: str = "the engine") -> None:
         self._engine, self._input_size, self._min_face_px, self._name = engine, input_size, min_face_px, name
 
-    def detect(self, image: Image) -> sv.Detections:
+    def detect(self, image: Pixels) -> sv.Detections:
         """uint8 (H, W, 3) BGR -> detections, best score first.
 
         Returns:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,8 +19,7 @@ import pytest
 import edge_app
 from edge_app import Analyzer, EdgeAppError, Face, FrameResult, Settings, watch
 from edge_app.capture import demo
-from edge_app.capture.images import Picture
-from edge_app.capture.open import Source, SourceInfo
+from edge_app.capture.source import Source, SourceInfo
 from edge_app.errors import ModelError, SourceError, UsageError
 from edge_app.runtime import watch as watch_module
 from edge_app.runtime.pipeline import run
@@ -140,18 +140,16 @@ class TestAnalyzer:
 
 
 class Endless(Source):
-    """A live camera: the demo's first pictures, as fast as they are made."""
+    """A live camera in front of a person who sits still, 200 frames a second."""
 
     def __init__(self) -> None:
-        self._film = demo.DemoSource()
-        self.read_frames, self.closed = 0, threading.Event()
-        info = self._film.info
-        self.info = SourceInfo("camera 0", "camera", True, info.width, info.height, info.fps, None)
+        self.image, self.closed = demo.portrait(masked=False), threading.Event()
+        height, width = self.image.shape[:2]
+        self.info = SourceInfo("camera 0", "camera", True, width, height, 200.0, None)
 
-    def read(self) -> tuple[Picture, float] | None:
+    def read(self) -> tuple[Pixels, float] | None:
         time.sleep(0.005)
-        self.read_frames += 1
-        return self._film._render(self.read_frames % 50), time.monotonic()
+        return self.image, time.monotonic()
 
     def close(self) -> None:
         self.closed.set()
@@ -236,10 +234,10 @@ class TestWatch:
     def test_a_source_that_fails_midway_gives_what_came_before(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        read = demo.DemoSource.read
+        calls, read = count(), demo.DemoSource.read
 
-        def failing(self: demo.DemoSource) -> tuple[Picture, float] | None:
-            if self._index == 20:
+        def failing(self: demo.DemoSource) -> tuple[Pixels, float] | None:
+            if next(calls) == 20:
                 raise SourceError("demo: the camera is gone")
             return read(self)
 

@@ -267,7 +267,7 @@ class TestStopping:
         assert [event["type"] for event in lines(events)] == ["new", "end"]
 
 
-@pytest.mark.parametrize("stage", ["vision.detector.FaceDetector.detect", "vision.classifier.MaskClassifier.classify"])
+@pytest.mark.parametrize("stage", ["detector.FaceDetector.detect", "classifier.MaskClassifier.classify"])
 def test_a_fault_of_ours_keeps_what_was_judged(
     models: Path, astronaut: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:

@@ -9,7 +9,7 @@ import supervision as sv
 
 from edge_app.config.settings import ClassifierSettings, VerdictSettings
 from edge_app.errors import ModelError, UsageError
-from edge_app.vision.classifier import DOUBT, MASK, NO_MASK, MaskClassifier
+from edge_app.vision.classifier import DOUBT, MASK, NO_MASK, MaskClassifier, face_label
 from tests.tiny_models import DETECTOR, WEIGHT, tiny_graph, write_folder
 
 RED, BLUE, GREY = (0, 0, 255), (255, 0, 0), (127, 127, 128)
@@ -150,3 +150,21 @@ class TestBounds:
     def test_one_beyond_the_other_is_refused(self, classifier: MaskClassifier) -> None:
         with pytest.raises(UsageError, match="exceeds mask_threshold 0"):
             classifier.bounds(VerdictSettings(mask_threshold=0.0))
+
+
+@pytest.mark.parametrize(
+    ("probability", "quality", "label"),
+    [
+        (0.7, 1.0, "mask"),
+        (0.69, 1.0, "unsure"),
+        (0.31, 1.0, "unsure"),
+        (0.3, 1.0, "no_mask"),
+        (0.99, 0.2, "mask"),
+        (0.99, 0.0, "unsure"),
+        (0.01, 0.0, "unsure"),
+    ],
+)
+def test_a_face_is_called_by_the_thresholds_and_unsure_without_quality(
+    probability: float, quality: float, label: str
+) -> None:
+    assert face_label(probability, 0.7, 0.3, quality) == label

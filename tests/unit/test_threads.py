@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_app.runtime.threads import Awake, ahead, called_when_set
-from edge_app.vision.turns import Turns
+from edge_app.clock import Awake
+from edge_app.runtime.threads import CallWhenSet, prefetch
+from edge_app.vision.fair_lock import FairLock
 
 PATIENCE_S = 10.0
 
@@ -45,15 +46,15 @@ class Items:
 @settings(max_examples=25)
 @given(st.lists(st.integers(), max_size=20), st.integers(1, 4))
 def test_it_is_map_in_order(numbers: list[int], depth: int) -> None:
-    assert list(ahead(lambda n: n * 2, numbers, depth)) == [n * 2 for n in numbers]
+    assert list(prefetch(lambda n: n * 2, numbers, depth)) == [n * 2 for n in numbers]
 
 
 def test_stages_chain() -> None:
-    assert list(ahead(str, ahead(abs, range(-3, 3)))) == ["3", "2", "1", "0", "1", "2"]
+    assert list(prefetch(str, prefetch(abs, range(-3, 3)))) == ["3", "2", "1", "0", "1", "2"]
 
 
 def test_work_runs_in_a_thread_of_its_own() -> None:
-    (worker,) = set(ahead(lambda _: threading.current_thread(), range(5)))
+    (worker,) = set(prefetch(lambda _: threading.current_thread(), range(5)))
     assert worker is not threading.current_thread()
     assert worker.daemon  # a hung model must not keep the program alive
 
@@ -68,7 +69,7 @@ def test_it_stays_a_bounded_number_ahead(depth: int) -> None:
             too_far.set()
         return n
 
-    made = ahead(bounded_work, items, depth)
+    made = prefetch(bounded_work, items, depth)
     for expected in range(1, 6):
         assert next(made) == expected
         taken = expected
@@ -83,7 +84,7 @@ def test_an_error_of_the_work_comes_after_the_results_before_it() -> None:
     def work(n: int) -> float:
         return 6 / (3 - n)
 
-    made = ahead(work, range(10))
+    made = prefetch(work, range(10))
     assert [next(made), next(made), next(made)] == [2, 3, 6]
     with pytest.raises(ZeroDivisionError):
         next(made)
@@ -96,7 +97,7 @@ def test_an_error_of_the_items_comes_through_every_stage_after_the_results_befor
 
     results: list[str] = []
     with pytest.raises(OSError, match="the camera is gone"):
-        results.extend(ahead(str, ahead(abs, items())))
+        results.extend(prefetch(str, prefetch(abs, items())))
     assert results == ["1", "2", "3"]
 
 
@@ -108,7 +109,7 @@ def test_leaving_early_ends_the_threads_and_closes_the_items() -> None:
         return n
 
     items = Items()
-    for result in ahead(second_stage, ahead(first_stage, items)):
+    for result in prefetch(second_stage, prefetch(first_stage, items)):
         if result == 3:
             break
     assert items.closed.wait(PATIENCE_S)
@@ -125,9 +126,9 @@ def test_items_are_closed_at_their_end_and_after_an_error() -> None:
         finally:
             closed.append(True)
 
-    assert list(ahead(str, items())) == ["0", "1", "2"]
+    assert list(prefetch(str, items())) == ["0", "1", "2"]
     with pytest.raises(ZeroDivisionError):
-        list(ahead(lambda n: 1 // n, items()))
+        list(prefetch(lambda n: 1 // n, items()))
     assert closed == [True, True]
 
 
@@ -142,7 +143,7 @@ def test_a_stage_that_hangs_is_left_once_it_is_given_up() -> None:
     def after(n: int) -> int:
         return n
 
-    made = ahead(after, ahead(hanging, range(1, 6), given_up=given_up), given_up=given_up)
+    made = prefetch(after, prefetch(hanging, range(1, 6), given_up=given_up), given_up=given_up)
     try:
         assert [next(made), next(made)] == [1, 2]
         given_up.set()
@@ -155,11 +156,11 @@ def test_a_stage_that_hangs_is_left_once_it_is_given_up() -> None:
 
 
 def test_an_empty_source_ends_at_once() -> None:
-    assert list(ahead(str, ())) == []
+    assert list(prefetch(str, ())) == []
 
 
 def test_turns_are_given_in_the_order_in_which_they_were_asked_for() -> None:
-    turns, order, inside = Turns(), [], 0
+    turns, order, inside = FairLock(), [], 0
 
     def take(name: int) -> None:
         nonlocal inside
@@ -185,7 +186,7 @@ def test_turns_are_given_in_the_order_in_which_they_were_asked_for() -> None:
 
 def test_a_set_event_is_told_once_and_only_inside() -> None:
     event, told = threading.Event(), threading.Event()
-    with called_when_set(event, told.set):
+    with CallWhenSet(event, told.set):
         assert not told.wait(0.3)
         event.set()
         assert told.wait(5)
@@ -204,7 +205,7 @@ def test_who_waits_for_a_result_is_called_and_the_results_are_the_same() -> None
                 time.sleep(0.01)
             yield number
 
-    assert list(ahead(str, slow(), depth=0, idle=lambda: calls.append(1))) == ["0", "1", "2"]
+    assert list(prefetch(str, slow(), depth=0, idle=lambda: calls.append(1))) == ["0", "1", "2"]
     assert len(calls) >= 3
 
 

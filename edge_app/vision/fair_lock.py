@@ -4,7 +4,7 @@ import threading
 from collections import deque
 
 
-class Turns:
+class FairLock:
     """A lock that is given in the order in which it was asked for."""
 
     def __init__(self) -> None:
