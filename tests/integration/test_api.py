@@ -19,6 +19,7 @@ import pytest
 import edge_app
 from edge_app import Analyzer, EdgeAppError, Face, FrameResult, Settings, watch
 from edge_app.capture import demo
+from edge_app.capture.open import OPENERS
 from edge_app.capture.source import Source, SourceInfo
 from edge_app.errors import ModelError, SourceError, UsageError
 from edge_app.runtime import watch as watch_module
@@ -190,7 +191,7 @@ class TestWatch:
 
     def test_a_live_source_drops_what_nobody_has_time_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         camera = Endless()
-        monkeypatch.setattr("edge_app.capture.opencv.open_camera", lambda *_: camera)
+        monkeypatch.setitem(OPENERS, "camera", lambda *_: camera)
         before = our_threads()
         results, seen = watch(0, Settings()), []
         for result in results:
