@@ -11,7 +11,9 @@ import typer
 
 from edge_app.errors import INTERRUPTED, EdgeAppError, UsageError
 from edge_app.runtime.shutdown import complaint, guarded
-from export import evaluate_commands, retrain_commands, train_commands
+from export.commands import evaluate as evaluate_commands
+from export.commands import retrain as retrain_commands
+from export.commands import train as train_commands
 
 app = typer.Typer(
     add_completion=False,

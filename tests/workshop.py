@@ -13,8 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from torch import nn
 
-    from export.detector_net import Net
-    from export.detector_scene import Scene
+    from export.detector.net import Net
+    from export.detector.scene import Scene
 
 Pixels = npt.NDArray[np.uint8]
 RED = (0, 0, 255)  # BGR
@@ -73,8 +73,8 @@ def extent(image: Pixels) -> tuple[int, int]:
 
 def red_scene(box: tuple[int, int, int, int] = (200, 120, 260, 180)) -> "Scene":
     """A `red_square` whose box is a masked face with landmarks."""
-    from export.detector_data import FACE
-    from export.detector_scene import Scene
+    from export.detector.data import FACE
+    from export.detector.scene import Scene
 
     x0, y0, x1, y1 = box
     width, height = x1 - x0, y1 - y0

@@ -17,14 +17,14 @@ from edge_app.inference.ort import onnxruntime as ort
 from edge_app.vision.classifier import MaskClassifier
 from edge_app.vision.crops import CROP_SIZE, crop_face, to_network_input
 from edge_app.vision.detector import open_detector
-from export import classifier_variants as variants
-from export import evaluate_classifier as measure
-from export.classifier import load, train
-from export.classifier_data import MASK, NO_MASK, Face, Faces, cut_region, store_faces
-from export.classifier_wear import draw_mask
-from export.release import build_classifier
-from export.teacher import train as train_teacher
-from export.training import Curve, load_checkpoint
+from export.classifier import evaluate as measure
+from export.classifier import variants
+from export.classifier.data import MASK, NO_MASK, Face, Faces, cut_region, store_faces
+from export.classifier.paint import draw_mask
+from export.classifier.teacher import train as train_teacher
+from export.classifier.train import load, train
+from export.common.release import build_classifier
+from export.common.training import Curve, load_checkpoint
 from tests.workshop import StepClock, first_kernel
 
 BOX = np.array([175, 65, 275, 190], np.float32)  # of the astronaut's face

@@ -13,7 +13,7 @@ if reason := missing("skimage"):
 
 from edge_app.capture.demo import portrait
 from edge_app.config.layers import resolve
-from export.evaluate_clips import evaluate
+from export.classifier.clips import evaluate
 
 FRAMES = 30
 CALLED, TOLD = "called mask, share of faces", "told mask, share of faces"

@@ -16,8 +16,8 @@ if reason := missing("torch", "sklearn", "matplotlib"):
 from edge_app.inference.model import Model
 from edge_app.vision.detector import score_threshold
 from export.__main__ import main
-from export.engines import open_engine
-from export.evaluate_detector import close_up, read
+from export.common.engines import open_engine
+from export.detector.evaluate import close_up, read
 
 FACE = [165, 45, 120, 160]  # x, y, width, height of the astronaut's
 

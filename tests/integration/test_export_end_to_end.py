@@ -24,18 +24,21 @@ from edge_app.errors import UsageError
 from edge_app.inference.model import Model
 from edge_app.vision.classifier import MaskClassifier
 from edge_app.vision.detector import ENGINES, open_detector
-from export import classifier, detector, evaluate_classifier, release
-from export.classifier_data import MASK, NO_MASK, Faces, Finder, coco_faces, store_faces
-from export.detector_batches import Batches
-from export.detector_data import FACE
-from export.detector_loss import grid, loss
-from export.detector_net import INPUT_SCALE, OUTPUTS, FaceNet, Net, PlainNet
-from export.detector_scene import Scene
-from export.from_onnx import origin
-from export.manifest import write_manifest
-from export.to_onnx import export_classifier, export_detector
-from export.train_commands import Part
-from export.training import Curve, load_checkpoint, save_checkpoint
+from export.classifier import evaluate as evaluate_classifier
+from export.classifier import train as classifier
+from export.classifier.data import MASK, NO_MASK, Faces, Finder, coco_faces, store_faces
+from export.commands.train import Part
+from export.common import release
+from export.common.from_onnx import origin
+from export.common.manifest import write_manifest
+from export.common.to_onnx import export_classifier, export_detector
+from export.common.training import Curve, load_checkpoint, save_checkpoint
+from export.detector import train as detector
+from export.detector.batches import Batches
+from export.detector.data import FACE
+from export.detector.loss import grid, loss
+from export.detector.net import INPUT_SCALE, OUTPUTS, FaceNet, Net, PlainNet
+from export.detector.scene import Scene
 
 # Batches come from a forked process.
 pytestmark = pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")

@@ -21,13 +21,13 @@ import torch
 from edge_app.capture import demo
 from edge_app.errors import UsageError
 from edge_app.vision.crops import crop_face, to_network_input
-from export import coco_file
 from export.__main__ import main
-from export.classifier import load, train
-from export.classifier_data import INCORRECT, MASK, NO_MASK, Finder, coco_faces, store_faces
-from export.classifier_more import JoinedFaces, added_faces
-from export.engines import iou
-from export.training import load_checkpoint
+from export.classifier.data import INCORRECT, MASK, NO_MASK, Finder, coco_faces, store_faces
+from export.classifier.more import JoinedFaces, added_faces
+from export.classifier.train import load, train
+from export.common import coco as coco_file
+from export.common.engines import iou
+from export.common.training import load_checkpoint
 from tests.integration.test_classifier_workshop import views
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")

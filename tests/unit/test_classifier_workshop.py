@@ -11,13 +11,13 @@ from sklearn import metrics
 
 from edge_app.inference.manifest import Manifest
 from edge_app.inference.model import Model
-from export import evaluate_classifier as measure
-from export.classifier import MaskNet
-from export.classifier_augment import cut_by_frame, jitter, turn, vary
-from export.classifier_data import INCORRECT, MASK, NO_MASK, Face
-from export.manifest import entry, write_manifest
-from export.muon import Muon
-from export.training import load_checkpoint, save_checkpoint
+from export.classifier import evaluate as measure
+from export.classifier.augment import cut_by_frame, jitter, turn, vary
+from export.classifier.data import INCORRECT, MASK, NO_MASK, Face
+from export.classifier.train import MaskNet
+from export.common.manifest import entry, write_manifest
+from export.common.muon import Muon
+from export.common.training import load_checkpoint, save_checkpoint
 from tests.tiny_models import CROPS
 
 POINTS = np.array([[38, 50], [62, 50], [50, 62], [40, 75], [60, 75]], np.float32)  # of a face in a 100 px region

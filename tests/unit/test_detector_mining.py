@@ -13,12 +13,12 @@ from tests.workshop import Pixels, leave, missing
 if reason := missing("torch", "sklearn", "matplotlib"):
     leave(reason)
 
-from export import detector_batches
-from export.detector_augment import place
-from export.detector_batches import Batches
-from export.detector_data import DOUBTFUL, FACE, IGNORE
-from export.detector_mining import MISSED, NOTHING, TILE, UNMARKED, Place, hard_file, mark, mine, read, sheets, write
-from export.detector_scene import Scene
+from export.detector import batches as detector_batches
+from export.detector.augment import place
+from export.detector.batches import Batches
+from export.detector.data import DOUBTFUL, FACE, IGNORE
+from export.detector.mining import MISSED, NOTHING, TILE, UNMARKED, Place, hard_file, mark, mine, read, sheets, write
+from export.detector.scene import Scene
 
 Rows = npt.NDArray[np.float32]
 GOAL = (520, 30, 560, 70)

@@ -19,10 +19,9 @@ import torch
 from edge_app.errors import UsageError
 from edge_app.inference.model import models_dir
 from edge_app.vision.crops import crop_face
-from export import classifier_augment
-from export.classifier import Batches, MaskNet
-from export.classifier_augment import degrade, vary
-from export.classifier_data import (
+from export.classifier import augment as classifier_augment
+from export.classifier.augment import degrade, vary
+from export.classifier.data import (
     INCORRECT,
     MASK,
     NO_MASK,
@@ -33,9 +32,10 @@ from export.classifier_data import (
     cut_region,
     store_faces,
 )
-from export.classifier_wear import draw_chin_mask, draw_mask
-from export.from_onnx import adopt, origin
-from export.to_onnx import export_classifier
+from export.classifier.paint import draw_chin_mask, draw_mask
+from export.classifier.train import Batches, MaskNet
+from export.common.from_onnx import adopt, origin
+from export.common.to_onnx import export_classifier
 
 Array = npt.NDArray[np.float32]
 UNKNOWN, NO_POINTS = np.full(4, np.nan, np.float32), np.full((5, 2), np.nan, np.float32)

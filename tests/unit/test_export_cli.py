@@ -13,8 +13,8 @@ if reason := missing("torch", "torchvision", "onnx", "sklearn", "onnxruntime.qua
     leave(reason)
 
 from export.__main__ import main
-from export.detector_net import FaceNet
-from export.training import Curve, load_checkpoint, save_checkpoint
+from export.common.training import Curve, load_checkpoint, save_checkpoint
+from export.detector.net import FaceNet
 
 Run = Callable[..., tuple[int, str, str]]
 

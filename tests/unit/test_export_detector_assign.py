@@ -10,9 +10,9 @@ if reason := missing("torch"):
 
 import torch
 
-from export.detector_loss import assign, by_picture, ciou, decode, finds, grid, pair_iou
-from export.engines import iou
-from export.evaluate_detector import matches
+from export.common.engines import iou
+from export.detector.evaluate import matches
+from export.detector.loss import assign, by_picture, ciou, decode, finds, grid, pair_iou
 
 SIZE = 128
 CELLS = grid((SIZE, SIZE), torch.device("cpu"))

@@ -9,10 +9,10 @@ from tests.workshop import extent, is_red, leave, missing, red_scene, red_square
 if reason := missing("torch"):
     leave(reason)
 
-from export import detector_augment
-from export.detector_augment import Sample, clip, mosaic, place, whole
-from export.detector_data import DOUBTFUL, FACE, IGNORE, UNCOVERED
-from export.detector_paint import draw_mask, turn_away, wear
+from export.detector import augment as detector_augment
+from export.detector.augment import Sample, clip, mosaic, place, whole
+from export.detector.data import DOUBTFUL, FACE, IGNORE, UNCOVERED
+from export.detector.paint import draw_mask, turn_away, wear
 
 
 class TestPlace:

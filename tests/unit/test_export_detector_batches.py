@@ -10,11 +10,11 @@ if reason := missing("torch"):
 
 import torch
 
-from export import detector_batches
-from export.detector import BATCH, RECIPE, collate, load_batches, recipe
-from export.detector_augment import Sample
-from export.detector_batches import Batches, Spot, paste, spots
-from export.detector_data import DOUBTFUL, FACE, IGNORE, UNCOVERED
+from export.detector import batches as detector_batches
+from export.detector.augment import Sample
+from export.detector.batches import Batches, Spot, paste, spots
+from export.detector.data import DOUBTFUL, FACE, IGNORE, UNCOVERED
+from export.detector.train import BATCH, RECIPE, collate, load_batches, recipe
 
 
 class TestPaste:

@@ -16,8 +16,8 @@ from tests.workshop import Pixels, leave, missing, red_scene
 if reason := missing("torch", "sklearn", "matplotlib"):
     leave(reason)
 
-from export.detector_data import DOUBTFUL, FACE, IGNORE, REACH, UNCOVERED, agree, load_sets, reach
-from export.detector_scene import Scene, read_scenes, write_scenes
+from export.detector.data import DOUBTFUL, FACE, IGNORE, REACH, UNCOVERED, agree, load_sets, reach
+from export.detector.scene import Scene, read_scenes, write_scenes
 
 LABELS = ("mask", "no_mask", "incorrect_mask", "unlabelled_face", "face")
 BOX = (170, 60, 110, 150)  # x, y, width, height of the astronaut's face

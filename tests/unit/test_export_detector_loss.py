@@ -10,7 +10,7 @@ if reason := missing("torch"):
 
 import torch
 
-from export.detector_loss import (
+from export.detector.loss import (
     COVERED_RELIEF,
     DOUBT_WEIGHT,
     RANK_WEIGHT,

@@ -11,7 +11,10 @@ if reason := missing("torch", "onnx"):
 
 import torch
 
-from export.detector_net import (
+from export.common.from_onnx import adopt
+from export.common.to_onnx import export_detector
+from export.common.training import save_checkpoint
+from export.detector.net import (
     CLS_SHARES,
     INPUT_SCALE,
     OUTPUTS,
@@ -24,9 +27,6 @@ from export.detector_net import (
     like,
     widen,
 )
-from export.from_onnx import adopt
-from export.to_onnx import export_detector
-from export.training import save_checkpoint
 
 NETS = [FaceNet(), FaceNet((48, 80, 72)), PlainNet(), PlainNet((48, 64, 32)), PlainNet(times=2)]
 

@@ -9,8 +9,8 @@ if reason := missing("torch"):
 
 import torch
 
-from export.detector_net import TOWERS, FaceNet, Net, PlainNet
-from export.detector_slim import mend, slim
+from export.detector.net import TOWERS, FaceNet, Net, PlainNet
+from export.detector.slim import mend, slim
 
 IMAGES = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 255
 

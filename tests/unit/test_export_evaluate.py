@@ -18,10 +18,13 @@ if reason := missing("sklearn", "matplotlib"):
 
 from edge_app.errors import UsageError
 from edge_app.vision.crops import crop_face
-from export import classifier_plots, evaluate_classifier, evaluate_detector, timing
-from export.engines import LOWEST_SCORE
-from export.evaluate_classifier import Crops, bounds, expected_calibration_error, fit_temperature, report
-from export.evaluate_detector import Picture, Result, evaluate, inside, matches
+from export.classifier import evaluate as evaluate_classifier
+from export.classifier import plots as classifier_plots
+from export.classifier.evaluate import Crops, bounds, expected_calibration_error, fit_temperature, report
+from export.common import timing
+from export.common.engines import LOWEST_SCORE
+from export.detector import evaluate as evaluate_detector
+from export.detector.evaluate import Picture, Result, evaluate, inside, matches
 
 Rows = npt.NDArray[np.float32]
 

@@ -11,7 +11,7 @@ if reason := missing("sklearn"):
 
 from sklearn import metrics
 
-from export.paired import METRICS, TOLERANCE, Change, Scored, compare
+from export.classifier.paired import METRICS, TOLERANCE, Change, Scored, compare
 
 Float = npt.NDArray[np.float64]
 

@@ -15,10 +15,10 @@ if reason := missing("torch", "matplotlib"):
 
 import torch
 
-from export.muon import Muon
-from export.run import Recipe, Run
-from export.shared import shared_data
-from export.training import (
+from export.common.muon import Muon
+from export.common.run import Recipe, Run
+from export.common.shared import shared_data
+from export.common.training import (
     Budget,
     Curve,
     average_checkpoints,

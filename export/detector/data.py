@@ -1,0 +1,161 @@
+"""Training pictures for the face detector: sets, landmarks, and the augmentation that makes a batch.
+
+Sets: scenes/train.json, auto_bare.json, auto_street.json and photos/train. The labels hold no landmarks; where a
+teacher detector (YuNet) sees the same face, its five points are taken for the landmark loss and for drawing masks.
+Photos carry one label a picture and no box: there the teacher's confident boxes are the faces, its doubtful ones are
+ignored. Val splits are never read here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rich.progress import track
+
+from edge_app.errors import UsageError
+from export.common import coco as coco_file
+from export.common.engines import Array, iou, landmarks, open_engine, xyxy
+from export.detector.scene import Pixels, Scene, read_scenes, write_scenes
+
+# Kinds of a box. `FACE` wears a mask, or nobody said; of an `UNCOVERED` face, nose or mouth are known to show. A
+# `DOUBTFUL` face is one that the people who labelled its picture left out: turned away, hidden or blurred, it says less
+# about a mask than those they labelled, and shall score below them. Faces to be found are those above `IGNORE`.
+DOUBTFUL, IGNORE, FACE, UNCOVERED = -1, 0, 1, 2
+UNCOVERED_LABELS = ("no_mask", "incorrect_mask")
+TEACHER_SURE, TEACHER_DOUBTFUL = 0.75, 0.3
+# How far a box reaches above the eyes and below the mouth, and how wide it is, in distances from eyes to mouth: medians
+# of the bare faces of ilc-2021. The boxes of other sets begin at the brows, in the hair or at the crown of the head.
+REACH = np.array([0.81, 0.68, 2.05], np.float32)
+FEWEST = 40  # bare faces with landmarks that tell where a set's boxes end
+
+
+def name(file: Path) -> str:
+    """A picture's name in tables that hold on every machine; unique among the training sets."""
+    return f"{file.parent.name}/{file.name}"
+
+
+def read_coco(coco: Path, images: Path, teacher: Path, by_hand: bool = False) -> list[Scene]:
+    """Scenes of a COCO file. `iscrowd` annotations become IGNORE; landmarks come from the teacher at IoU 0.45.
+
+    Raises:
+        UsageError: not a COCO file, or a picture of it that is missing or cannot be decoded.
+    """
+    data = coco_file.read(coco)
+    names = {c["id"]: c["name"] for c in data["categories"]}
+    by_image: dict[int, list[dict[str, Any]]] = {i["id"]: [] for i in data["images"]}
+    for annotation in data["annotations"]:
+        by_image[annotation["image_id"]].append(annotation)
+    net, scenes = open_engine(teacher, score=TEACHER_DOUBTFUL), []
+    for entry in track(data["images"], description=coco.name, transient=True):
+        file = images / entry["file_name"]
+        jpeg, image = _picture(file)
+        if image is None:
+            raise UsageError(f"{file}: cannot be decoded; restore this picture of {coco.name}")
+        notes = by_image[entry["id"]]
+        xywh = np.array([n["bbox"] for n in notes], np.float32).reshape(-1, 4)
+        boxes = np.c_[xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]
+        labels = [names[n["category_id"]] for n in notes]
+        kinds = np.array([UNCOVERED if label in UNCOVERED_LABELS else FACE for label in labels], np.int64)
+        kinds[[bool(n.get("iscrowd")) for n in notes]] = IGNORE
+        bare = np.array([label == "no_mask" for label in labels], bool)
+        points = np.full((len(notes), 5, 2), np.nan, np.float32)
+        rows = net(image)
+        if len(rows) and len(boxes):
+            overlap = iou(boxes, xyxy(rows))
+            best = overlap.argmax(1)
+            close = (overlap.max(1) > 0.45) & (kinds != IGNORE)
+            points[close] = landmarks(rows)[best[close]]
+        source = entry.get("source", coco.stem) if by_hand else "machine"
+        scenes.append(Scene(name(file), jpeg, boxes, kinds, points, bare, by_hand=by_hand, source=source))
+    return scenes
+
+
+def _picture(file: Path) -> tuple[Pixels, Pixels | None]:
+    """Its bytes, and uint8 (H, W, 3) BGR or None where they cannot be decoded."""
+    content = np.fromfile(file, np.uint8)
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+    return content, None if image is None else np.asarray(image, np.uint8)
+
+
+def read_photos(folder: Path, bare: bool, teacher: Path) -> list[Scene]:
+    """Photos of one label: the teacher's sure boxes are faces, its doubtful ones ignored; none sure: left out."""
+    net, scenes = open_engine(teacher, score=TEACHER_DOUBTFUL), []
+    for path in track(sorted(folder.iterdir()), description=f"photos {folder.name}", transient=True):
+        jpeg, image = _picture(path)
+        if image is None:
+            continue
+        # A face that fills a photo is beyond the teacher; a wide border brings it back into view.
+        pad = max(image.shape[:2]) // 4
+        wide = np.asarray(cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT), np.uint8)
+        rows = net(wide)
+        sure = rows[:, 14] > TEACHER_SURE
+        if not sure.any():
+            continue
+        kinds = np.where(sure, UNCOVERED if bare else FACE, IGNORE).astype(np.int64)
+        boxes, points = xyxy(rows) - pad, landmarks(rows) - pad
+        scenes.append(Scene(name(path), jpeg, boxes, kinds, points, np.full(len(rows), bare), source="photos"))
+    return scenes
+
+
+def load_sets(data: Path, teacher: Path, cache: Path) -> list[tuple[float, list[Scene]]]:
+    """All training sets with their sampling weights; read once, then from `cache`."""
+    scenes, photos = data / "scenes", data / "photos" / "train"
+    images, train = scenes / "images", scenes / "train.json"
+    read = read_scenes(cache)
+    if read is None:
+        read = [
+            read_coco(train, images, teacher, by_hand=True),
+            *(read_coco(scenes / f"auto_{kind}.json", images, teacher) for kind in ("bare", "street")),
+            *(read_photos(photos / label, label == "no_mask", teacher) for label in ("no_mask", "mask")),
+        ]
+        write_scenes(cache, read)
+    labelled, auto_bare, auto_street, bare, masked = read
+    scarce = pictures_with(set(UNCOVERED_LABELS), train, images)
+    return [
+        # Bare faces that people labelled are the hard ones, and scarce as badly worn masks are; those of auto_bare and
+        # the photos are what other detectors find. In all, bare and masked faces come about as often.
+        (0.30, [scene for scene in labelled if scene.name in scarce]),
+        (0.17, [scene for scene in labelled if scene.name not in scarce]),
+        (0.23, auto_bare),
+        (0.06, auto_street),
+        (0.13, bare),
+        (0.11, masked),
+    ]
+
+
+def reach(scene: Scene) -> Array:
+    """(n, 3) how far the boxes of bare faces reach, as `REACH`; of upright faces with landmarks alone."""
+    known = scene.bare & (scene.kinds > IGNORE) & np.isfinite(scene.landmarks).all((1, 2))
+    boxes, points = scene.boxes[known], scene.landmarks[known]
+    eyes, mouth = points[:, :2].mean(1), points[:, 3:].mean(1)
+    down = mouth[:, 1] - eyes[:, 1]
+    upright = down > 0.15 * (boxes[:, 3] - boxes[:, 1])
+    ends = np.c_[eyes[:, 1] - boxes[:, 1], boxes[:, 3] - mouth[:, 1], boxes[:, 2] - boxes[:, 0]]
+    return np.asarray(ends[upright] / down[upright, None])
+
+
+def agree(scenes: list[Scene]) -> None:
+    """Move the edges of all faces' boxes, in place, by what the set they are from differs from `REACH`. Boxes that end
+    elsewhere in every set teach a net to guess whose labels it sees, and a score that tells how well a box fits less.
+    """
+    for source in {scene.source for scene in scenes}:
+        own = [scene for scene in scenes if scene.source == source]
+        ends = np.concatenate([reach(scene) for scene in own])
+        if len(ends) < FEWEST:
+            continue
+        above, below, wide = np.median(ends, 0)
+        for scene in own:
+            face = scene.kinds > IGNORE
+            x0, y0, x1, y1 = scene.boxes[face].T
+            unit, grow = (y1 - y0) / (above + 1 + below), (x1 - x0) * (REACH[2] / wide - 1) / 2
+            edges = x0 - grow, y0 + (above - REACH[0]) * unit, x1 + grow, y1 + (REACH[1] - below) * unit
+            scene.boxes[face] = np.stack(edges, 1)
+
+
+def pictures_with(labels: set[str], coco: Path, images: Path) -> set[str]:
+    """Names, as `Scene.name`, of a COCO file's pictures in which a face of one of the labels is marked."""
+    data = coco_file.read(coco)
+    wanted = {c["id"] for c in data["categories"] if c["name"] in labels}
+    found = {n["image_id"] for n in data["annotations"] if n["category_id"] in wanted and not n.get("iscrowd")}
+    return {name(images / i["file_name"]) for i in data["images"] if i["id"] in found}

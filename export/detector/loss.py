@@ -1,0 +1,226 @@
+"""Which cells answer for which face, and what their answers cost.
+
+Assignment is SimOTA ('YOLOX: Exceeding YOLO Series in 2021', 2107.08430), computed for all faces of a batch at once;
+the box loss is CIoU ('Distance-IoU Loss', 1911.08287); the cls target is the box's IoU, as in 'Generalized Focal
+Loss' (2006.04388), so that the score also ranks how well a box fits. Those costs of single cells hardly heed the few
+empty places that score highest, which set the threshold; `rank` does.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from export.detector.net import STRIDES
+
+CENTRE_RADIUS = 1.5  # strides; cells this near a face's centre may answer for it even outside a tiny box
+MOST_CELLS = 10  # cells that may answer for one face
+BOX_WEIGHT, LANDMARK_WEIGHT, RANK_WEIGHT, DOUBT_WEIGHT, TAUGHT_WEIGHT = 4.0, 4.0, 6.0, 8.0, 4.0
+# The false positives that set a threshold are masked faces more than anything else: those that no label marks, of which
+# there are many wherever masks are worn. So that as many bare faces as masked ones shall be found, those known to show
+# nose or mouth count for more, which lowers what is doubtful among the others, and all others have to score less by
+# some log-odds to cost the same ('Long-tail learning via logit adjustment', 2007.07314). Teachers score both alike, so
+# what they tell of the others is lowered too.
+UNCOVERED_WEIGHT = 3.0
+COVERED_RELIEF, TOLD_RELIEF = 0.9, 0.5
+RANK_WIDTH = 0.5  # log-odds over which a pair's order turns
+WORST = 1  # places a picture that faces shall score above; several may be of one doubtful face
+
+
+def grid(size: tuple[int, int], device: torch.device) -> Tensor:
+    """(cells, 3) x, y, stride of every cell's corner in pixels, for an input of (height, width)."""
+    parts = []
+    for s in STRIDES:
+        rows, columns = torch.meshgrid(
+            torch.arange(size[0] // s, device=device), torch.arange(size[1] // s, device=device), indexing="ij"
+        )
+        parts.append(
+            torch.stack([columns.flatten() * s, rows.flatten() * s, torch.full((rows.numel(),), s, device=device)], 1)
+        )
+    return torch.cat(parts).float()
+
+
+def decode(raw: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+    """Raw answers (B, N, 16) -> boxes (B, N, 4) xyxy and landmarks (B, N, 5, 2) in pixels."""
+    corner, stride = cells[:, :2], cells[:, 2:]
+    centre = corner + raw[..., 2:4] * stride
+    half = raw[..., 4:6].clamp(max=6).exp() * stride / 2
+    points = corner[:, None] + raw[..., 6:16].unflatten(-1, (5, 2)) * stride[:, None]  # type: ignore[no-untyped-call]
+    return torch.cat([centre - half, centre + half], -1), points
+
+
+def pair_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of (..., 4) with (..., 4), broadcast."""
+    inter = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
+    area = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1)
+    return inter / (area - inter).clamp(min=1e-6)
+
+
+def ciou(a: Tensor, b: Tensor) -> Tensor:
+    """Complete IoU of matching rows, (n, 4) each -> (n,)."""
+    iou = pair_iou(a, b)
+    wa, ha, wb, hb = a[:, 2] - a[:, 0], a[:, 3] - a[:, 1], b[:, 2] - b[:, 0], b[:, 3] - b[:, 1]
+    hull = torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])
+    apart = ((a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) ** 2).sum(1) / 4
+    shape = 4 / torch.pi**2 * (torch.atan(wb / hb.clamp(min=1e-6)) - torch.atan(wa / ha.clamp(min=1e-6))) ** 2
+    with torch.no_grad():
+        weight = shape / (1 - iou + shape).clamp(min=1e-6)
+    return iou - apart / (hull**2).sum(1).clamp(min=1e-6) - weight * shape
+
+
+@torch.no_grad()
+def assign(raw: Tensor, boxes: Tensor, cells: Tensor, faces: Tensor, owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """SimOTA over a whole batch.
+
+    Args:
+        raw, boxes: (B, N, 16) answers and their decoded boxes. faces: (M, 4) of all; owner: (M,) picture index.
+
+    Returns:
+        picture index, cell index and face index of every assigned cell, each (P,).
+    """
+    n = cells.shape[0]
+    centres = cells[:, :2] + cells[:, 2:] / 2  # (N, 2)
+    inside = ((centres >= faces[:, None, :2]) & (centres <= faces[:, None, 2:])).all(-1)  # (M, N)
+    middle = (faces[:, :2] + faces[:, 2:]) / 2
+    near = ((centres - middle[:, None]).abs() <= CENTRE_RADIUS * cells[:, 2:]).all(-1)
+    candidate = inside | near
+    iou = pair_iou(boxes[owner], faces[:, None]) * candidate  # (M, N)
+    score = (raw[..., 0].sigmoid() * raw[..., 1].sigmoid()).sqrt()[owner]  # (M, N)
+    cost = -score.clamp(min=1e-6).log() - 3 * iou.clamp(min=1e-6).log() + 1e3 * ~(inside & near) + 1e6 * ~candidate
+    k = iou.topk(min(MOST_CELLS, n), 1).values.sum(1).int().clamp(min=1)  # (M,)
+    lowest, index = cost.topk(min(MOST_CELLS, n), 1, largest=False)  # (M, 10), ascending
+    chosen = (torch.arange(index.shape[1], device=k.device) < k[:, None]) & (lowest < 1e6)
+    face, slot = chosen.nonzero(as_tuple=True)
+    cell, price = index[face, slot], lowest[face, slot]
+    # A cell that several faces want goes to the one it costs least.
+    key = owner[face] * n + cell
+    cheapest = cost.new_full((int(raw.shape[0]) * n,), torch.inf).scatter_reduce(0, key, price, "amin")
+    won = price <= cheapest[key]
+    # Faces that it costs exactly the same: the first has it.
+    first = torch.full_like(cheapest, torch.inf).scatter_reduce(0, key[won], face[won].float(), "amin")
+    won &= face == first[key]
+    return owner[face][won], cell[won], face[won]
+
+
+def rank(rivals: Tensor, faces: Tensor, weight: Tensor) -> Tensor:
+    """How often a rival scores above a face, among all pairs: 0..1.
+
+    Few false positives are allowed, so a face is found when it scores above nearly all that is empty: the area under
+    the ROC curve in that part alone ('A Structural SVM Based Approach for Optimizing Partial AUC', ICML 2013), each
+    comparison made smooth by a sigmoid. A face that scores hopelessly low, maybe labelled wrongly, pulls at nothing.
+
+    Args:
+        rivals: (R,) log-odds. faces: (M,) log-odds, -inf of those left out, see `best`.
+        weight: (M,) how much each face counts.
+    """
+    faces, weight = faces[faces.isfinite()], weight[faces.isfinite()]
+    if len(rivals) == 0 or len(faces) == 0:
+        return (rivals.sum() + faces.sum()) * 0  # nothing, and still part of the graph
+    return weight @ ((rivals[None] - faces[:, None]) / RANK_WIDTH).sigmoid().mean(1) / weight.sum()
+
+
+def highest(score: Tensor, some: Tensor, count: int) -> Tensor:
+    """The highest `count` of (B, N) scores, or fewer, among the cells of `some`, bool (B, N)."""
+    return score.masked_fill(~some, -torch.inf).flatten().topk(min(count, int(some.sum()))).values
+
+
+def best(score: Tensor, positive: tuple[Tensor, Tensor], face: Tensor, faces: int) -> Tensor:
+    """(faces,) the highest score (B, N) of each face's cells; -inf: it has lost them to another.
+
+    positive: picture and cell index of every assigned cell, (P,) each; face: (P,) the face that each answers for.
+    """
+    return score.new_full((faces,), -torch.inf).scatter_reduce(0, face, score[positive], "amax")
+
+
+def covered(cells: Tensor, boxes: Tensor) -> Tensor:
+    """bool (M, N): cells within half a stride of each box (M, 4). A cell of a coarse map beside a small face would
+    answer for it too."""
+    centres, reach = cells[:, :2] + cells[:, 2:] / 2, cells[:, 2:] / 2
+    return ((centres + reach >= boxes[:, None, :2]) & (centres - reach <= boxes[:, None, 2:])).all(-1)
+
+
+def by_picture(hit: Tensor, owner: Tensor, pictures: int) -> Tensor:
+    """bool (pictures, N): where any row of `hit`, bool (M, N), of that picture is true; owner: (M,) picture index."""
+    return hit.new_zeros(pictures, hit.shape[1], dtype=torch.float32).index_put_((owner,), hit.float(), True) > 0
+
+
+def finds(boxes: Tensor, faces: Tensor, owner: Tensor) -> Tensor:
+    """bool (M, N): boxes (B, N, 4) that count as each of the faces (M, 4) of their picture `owner` (M,), as
+    `evaluate.matches` has it. A box that lies across two neighbours is none, though its cell is on a face."""
+    overlap = pair_iou(boxes[owner], faces[:, None])
+    size, face = (boxes[..., 2:] - boxes[..., :2]).prod(-1)[owner], (faces[:, 2:] - faces[:, :2]).prod(-1)[:, None]
+    shared = overlap * (size + face) / (1 + overlap)
+    return (overlap >= 0.3) | ((shared >= 0.75 * size) & (size >= 0.125 * face))
+
+
+def taught(said: Tensor, told: Tensor, count: int | None = None) -> Tensor:
+    """What it costs that log-odds of cls and obj, (..., 2), differ from those that teachers told ('Distilling the
+    Knowledge in a Neural Network', 1503.02531); 0 where they agree. Divided by `count`, or by the number of cells in
+    which teachers see a face."""
+    sure = told.sigmoid()
+    off, least = (F.binary_cross_entropy_with_logits(x, sure, reduction="sum") for x in (said, told))
+    return TAUGHT_WEIGHT * (off - least) / (count or sure[..., 1].sum().clamp(min=1))
+
+
+def loss(
+    raw: Tensor, cells: Tensor, faces: Tensor, owner: Tensor, uncovered: Tensor, landmarks: Tensor, ignored: Tensor,
+    ignored_owner: Tensor, doubtful: Tensor, told: Tensor | None = None,
+) -> dict[str, Tensor]:  # fmt: skip
+    """The parts of the loss, each divided by the number of assigned cells. Uncovered faces weigh more in the
+    scores, and the others have to score less.
+
+    Args:
+        raw: (B, N, 16) float32. faces: (M, 4) xyxy pixels, owner (M,), uncovered bool (M,), landmarks (M, 5, 2) with
+            NaN where unknown.
+        ignored: (K, 4) regions whose cells count neither way, ignored_owner (K,); those that are doubtful, bool (K,),
+            hold a face that nobody labelled: labelled ones shall score above it.
+        told: (B, N, 2) log-odds, how teachers score every cell, to be learnt beside the labels, see `taught`.
+    """
+    boxes, points = decode(raw, cells)
+    b, cell, face = assign(raw.detach(), boxes.detach(), cells, faces, owner)
+    count = max(1, len(b))
+    positive = raw.new_zeros(raw.shape[:2])
+    positive[b, cell] = 1.0
+    weight = 1 + (UNCOVERED_WEIGHT - 1) * uncovered.float()  # of a face
+    quality, weights, relief = (torch.full_like(positive, start) for start in (0.0, 1.0, 0.0))
+    weights[b, cell], relief[b, cell] = weight[face], COVERED_RELIEF * ~uncovered[face]
+    scores = raw[..., :2] + relief[..., None]
+    if len(b):
+        quality[b, cell] = pair_iou(boxes.detach()[b, cell], faces[face]).clamp(0, 1)
+    hit = covered(cells, ignored)
+    aside, vague = (by_picture(hit[which], ignored_owner[which], len(raw)) for which in (~doubtful, doubtful))
+    counted = (~(aside | vague) | (positive > 0)).float()
+    # Focal weight on empty cells: nearly all are easy, the few that look like faces carry the lesson.
+    cls = F.binary_cross_entropy_with_logits(scores[..., 0], quality, reduction="none")
+    cls = cls * torch.where(positive > 0, weights, 0.75 * raw[..., 0].detach().sigmoid()) * counted
+    obj = F.binary_cross_entropy_with_logits(scores[..., 1], positive, reduction="none")
+    obj = obj * torch.where(positive > 0, weights, 0.75 * raw[..., 1].detach().sigmoid()) * counted
+    parts = {
+        "cls": cls.sum() / count,
+        "obj": obj.sum() / count,
+        **dict.fromkeys(("box", "kps", "rank", "doubt"), raw.sum() * 0),
+    }
+    found = finds(boxes.detach(), faces, owner)
+    if told is not None:
+        lower = TOLD_RELIEF * by_picture(found[~uncovered], owner[~uncovered], len(raw))
+        told = told - lower[..., None]
+        # Teachers score doubtful faces as high as others.
+        parts["taught"] = taught(raw[..., :2][~vague], told[~vague], count)
+    if len(b):
+        rivals = ~aside & ~by_picture(found, owner, len(raw)) & (positive == 0)
+        # Doubtful faces score highest: were they all that is ranked, heads from behind and hands would rise unseen. And
+        # each is one false positive, however many cells see it.
+        score, worst = scores.mean(-1), WORST * len(raw)
+        tops = best(score, (b, cell), face, len(faces))
+        ranks = [rank(highest(score, some, worst), tops, weight) for some in (rivals, rivals & ~vague)]
+        parts["rank"] = RANK_WEIGHT * (ranks[0] + ranks[1]) / 2
+        pictures = ignored_owner[doubtful]
+        seen = score[pictures].masked_fill(~(hit[doubtful] & rivals[pictures]), -torch.inf).amax(1)
+        parts["doubt"] = DOUBT_WEIGHT * rank(seen[seen.isfinite()], tops, weight)
+        parts["box"] = BOX_WEIGHT * (1 - ciou(boxes[b, cell], faces[face])).sum() / count
+        known = landmarks[face].isfinite().all(-1).all(-1)
+        if known.any():
+            side = (faces[face][known][:, 2:] - faces[face][known][:, :2]).mean(1)[:, None, None]
+            off = (points[b, cell][known] - landmarks[face][known]) / side
+            gap = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05, reduction="sum")
+            parts["kps"] = LANDMARK_WEIGHT * gap / 10 / count
+    return parts

@@ -1,0 +1,55 @@
+"""What earlier detectors say of a batch, for a new one to learn from beside the labels."""
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from export.detector.net import Net, by_cell
+
+LAID_OVER = 0.5  # of a mixture, at most this share is the picture laid over
+
+
+def without_norms(net: Net) -> Net:
+    """The net, in place, with each batch norm folded into the convolution before it, as in a released file."""
+    net.eval()
+    for block in net.modules():
+        if isinstance(block, nn.Sequential):
+            for i, (layer, norm) in enumerate(itertools.pairwise(block)):
+                if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    block[i], block[i + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
+    return net
+
+
+class Teachers:
+    """Earlier detectors that share the windows of a batch among them, and take turns at each share and at seeing it
+    mirrored. The loss is linear in the probabilities told, so a net learns from many batches what all of them say of
+    both views on average, for the time of one; what is wrong in one view or to one net is seldom so in the other."""
+
+    def __init__(self, nets: list[Net]) -> None:
+        self.nets = nets
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, turn: int) -> Tensor:
+        """Log-odds of cls and obj, (B, N, 2), of images (B, 3, S, S), 0..255; turn: counts batches."""
+        count = len(self.nets)
+        parts = images.chunk(count)
+        return torch.cat(
+            [self._said(self.nets[(i + turn) % count], p, turn // count % 2 == 1) for i, p in enumerate(parts)]
+        )
+
+    @staticmethod
+    def _said(net: Net, images: Tensor, mirrored: bool) -> Tensor:
+        images = images.to(next(net.parameters()).dtype)  # bfloat16 holds 0..255 exactly
+        maps = [m[:, :2] for m in net(images.flip(-1) if mirrored else images)]
+        return by_cell([m.flip(-1) for m in maps] if mirrored else maps)
+
+
+def mixtures(images: Tensor) -> Tensor:
+    """Each picture of uint8 (B, 3, S, S) with another laid over it, seen through. Nobody has labelled those, and
+    no teacher knows them by heart: there a net learns how teachers judge, not what they remember ('Knowledge
+    distillation: A good teacher is patient and consistent', 2106.05237)."""
+    share = LAID_OVER * torch.rand(len(images), 1, 1, 1, device=images.device)
+    over = images[torch.randperm(len(images), device=images.device)]
+    return torch.lerp(images.float(), over.float(), share).round().to(images.dtype)

@@ -1,0 +1,248 @@
+"""Train the face detector from scratch: read top to bottom, on the CPU, resumable.
+
+python -m export train-detector --minutes 90 --out runs/detector
+"""
+
+import dataclasses
+import functools
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from edge_app.errors import UsageError, first_line
+from edge_app.vision.detector import pad, shrink
+from export.common.from_onnx import adopt, kernels, origin
+from export.common.run import Recipe, Run
+from export.common.shared import shared_data
+from export.common.to_onnx import describe_teacher, export_detector
+from export.common.training import load_checkpoint, once, seed_everything
+from export.detector.augment import Sample
+from export.detector.batches import MOSAICS, Batches
+from export.detector.data import DOUBTFUL, IGNORE, UNCOVERED, agree, load_sets
+from export.detector.loss import grid, loss, taught
+from export.detector.mining import hard_file, mark, read
+from export.detector.net import (
+    INPUT_SCALE,
+    FaceNet,
+    Net,
+    PlainNet,
+    by_cell,
+    keep_features,
+    keep_scores,
+    kernels_of,
+    like,
+    widen,
+)
+from export.detector.scene import Scene
+from export.detector.slim import slim
+from export.detector.teachers import Teachers, mixtures, without_norms
+
+BATCH = 32  # windows of 320 px; fewer of larger ones
+# A batch-normalised net this small takes so high a rate; no other was tried. The averaged weights are those of about
+# the last 1,400 steps.
+RECIPE = Recipe(rate=3e-3, decay=0.03, warmup=0.02, average=0.9993, longest=10.0, restart=0.25)
+# The last share of a run sees no mosaics, only pictures as cameras give them, as in 'YOLOX' (2107.08430).
+PLAIN = 0.25
+COMPILE_MINUTES = 10.0  # a compiled step is about 1.4 times as fast; compiling takes a minute for each window size
+
+
+def collate(samples: list[Sample]) -> dict[str, Tensor]:
+    """Samples -> uint8 images (B, 3, S, S), and flat lists of faces and of ignored regions with their picture's index;
+    `uncovered` tells of which faces nose or mouth show, `doubtful` which regions hold a face nobody labelled."""
+    rows: dict[str, list[Any]] = {
+        k: [] for k in ("faces", "owner", "uncovered", "landmarks", "ignored", "ignored_owner", "doubtful")
+    }
+    for i, s in enumerate(samples):
+        face = s.kinds > IGNORE
+        rows["faces"].append(s.boxes[face])
+        rows["uncovered"].append(s.kinds[face] == UNCOVERED)
+        rows["landmarks"].append(s.landmarks[face])
+        rows["owner"].append(np.full(face.sum(), i))
+        rows["ignored"].append(s.boxes[~face])
+        rows["ignored_owner"].append(np.full((~face).sum(), i))
+        rows["doubtful"].append(s.kinds[~face] == DOUBTFUL)
+    batch = {k: torch.from_numpy(np.concatenate(v)) for k, v in rows.items()}
+    # As cameras give them, channels last, which is also how CPU convolutions like them: nothing is turned on the way.
+    batch["images"] = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2)
+    return batch
+
+
+def load_batches(
+    sets: list[tuple[float, list[Scene]]], seed: int, batch: int, mosaics: float = MOSAICS, workers: int = 1,
+    pin: bool = False,
+) -> Iterator[dict[str, Tensor]]:  # fmt: skip
+    """Endless batches, made ahead in `workers` more processes; pin: where a GPU reads them fastest."""
+    cv2.setNumThreads(1)  # a process forked beside OpenCV's threads may wait for them for ever
+    return iter(
+        DataLoader(
+            Batches(sets, batch, seed, mosaics), None, num_workers=workers, collate_fn=collate, prefetch_factor=4,
+            pin_memory=pin, multiprocessing_context="fork",  # they share the decoded pictures
+        )
+    )  # fmt: skip
+
+
+def training_scenes(cache: Path) -> list[tuple[float, list[Scene]]]:
+    """`load_sets` of the shared data."""
+    data = shared_data()
+    return load_sets(data, data.parent / "peers" / "face_detection_yunet_2023mar.onnx", cache)
+
+
+def released(file: Path, sets: list[tuple[float, list[Scene]]], seed: int, times: int = 1) -> Net:
+    """The network of a released ONNX file, with as many channels in each head as a new one has, see `slim` and `widen`.
+    Raises UsageError where it is no detector's, or not `times` as wide."""
+    net = like(kernels(file))
+    if times not in (1, net.times):
+        raise UsageError(f"{file}: a network of another shape; expected one of --times {times}, or none given")
+    windows = (collate(samples)["images"].float() for samples in islice(Batches(sets, BATCH, seed), 8))
+    adopt(net, file, windows, INPUT_SCALE)
+    weights = widen(slim(net, whole(sets)).state_dict())
+    net = like(kernels_of(weights))
+    net.load_state_dict(weights)
+    return net
+
+
+def whole(sets: list[tuple[float, list[Scene]]]) -> Iterator[Tensor]:
+    """Every sixth picture of the first set as network input (1, 3, H, W), its long side 320 or 640 px in turn."""
+    for i, scene in enumerate(sets[0][1][::6]):
+        image = scene.image()
+        height, width = image.shape[:2]
+        scale = (320, 640)[i % 2] / max(height, width)
+        small = shrink(image, (max(1, round(width * scale)), max(1, round(height * scale))))
+        yield torch.from_numpy(pad(small)).permute(2, 0, 1)[None].float()
+
+
+def open_teacher(file: Path) -> Net:
+    """The network of a released ONNX file as it is there. Raises UsageError where it is no detector's."""
+    net = without_norms(like(kernels(file)))
+    adopt(net, file, (), INPUT_SCALE)
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return, unused-ignore]
+
+
+def recipe(batch: int) -> Recipe:
+    """`RECIPE` for steps of `batch` windows: the rate grows with the square root ('On the SDEs and Scaling Rules for
+    Adaptive Gradient Algorithms', 2205.10287)."""
+    return dataclasses.replace(RECIPE, rate=RECIPE.rate * (batch / BATCH) ** 0.5)
+
+
+def open_device(name: str) -> torch.device:
+    """Raises UsageError where torch cannot compute on it."""
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch built without it raises the latter
+        raise UsageError(f"--device {name}: {first_line(error)}; expected cpu, or cuda beside a GPU") from None
+
+
+def train(
+    out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True,
+    sets: list[tuple[float, list[Scene]]] | None = None, restart: bool = False, start: Path | None = None,
+    teachers: Sequence[Path] = (), device: str = "cpu", workers: int = 1, batch: int | None = None, times: int = 1,
+    mix: bool = False, only: str = "", clock: Callable[[], float] = time.monotonic,
+) -> Path:  # fmt: skip
+    """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
+
+    Args:
+        out: folder for checkpoint, data cache and learning curve.
+        threads: CPU threads of the training step.
+        resume: go on from a checkpoint in `out`; otherwise start anew.
+        sets: weights and training scenes; None: all sets of the shared data.
+        restart: begin the schedule again at the checkpoint's averaged net, with `Recipe.restart` of the peak rate.
+        start: ONNX file of an earlier detector to begin at, as with `restart`; None: from scratch.
+        teachers: ONNX files of detectors to learn from beside the labels, see `Teachers`.
+        device: where to train, as torch names it. workers: processes that prepare batches.
+        batch: windows of 320 px in a step; None: `BATCH`.
+        times: 1: `FaceNet`; more: a `PlainNet` as wide, which is a teacher: teacher.onnx is written to `out` too. A
+            resumed run keeps the net it began with, and one that begins at a file that file's, see `released`.
+        mix: learn what teachers tell of the `mixtures` of each batch too, which takes a step twice the arithmetic.
+        only: what learns of a trained net: its "heads", see `keep_features`, or "boxes" and landmarks, see
+            `keep_scores`; "": all of it. A resumed run does as it began.
+        clock: seconds since any moment.
+
+    Raises:
+        UsageError: `start` or one of `teachers` is not a detector's file, there is no such device, nobody to `mix`
+            for, or no trained net where `only` a part is to learn, or teachers where that is boxes.
+    """
+    torch.set_num_threads(threads)
+    # First what may be refused.
+    if mix and not teachers:
+        raise UsageError("--mix: nobody tells of mixtures; expected --teacher ONNX with it")
+    state = load_checkpoint(out / "checkpoint.pt") if resume else None
+    if state and not restart:
+        part = state.get("only", "")
+        if only not in ("", part):
+            raise UsageError(f"--only {only}: the run in {out} learns {part or 'all'}; expected --restart with it")
+        only = part
+    if only and not (start or state):
+        raise UsageError(f"--only {only}: nothing is trained; expected --start ONNX, or --restart in {out}")
+    if only == "boxes" and teachers:
+        raise UsageError("--only boxes: the scores stay; expected no --teacher with it")
+    place, batch = open_device(device), batch or BATCH
+    begun, taught_by = origin(start) if start else None, [origin(file) for file in teachers]
+    tell = Teachers([open_teacher(file).to(place, torch.bfloat16) for file in teachers]) if teachers else None
+    if sets is None:
+        sets = training_scenes(out / "scenes.npz")
+        every = [scene for _, scenes in sets for scene in scenes]
+        mark(every, read(hard_file()))  # by the boxes as they are labelled
+        agree(every)
+    with ThreadPoolExecutor() as pool:  # here, or each process would decode them again
+        list(pool.map(Scene.image, (scene for _, scenes in sets for scene in scenes)))
+    seed_everything(seed)
+    where = [f"{device}, {batch} windows of 320 px a step{f', {only} alone' * bool(only)}"]
+    if state:
+        if restart:
+            state = {**state, "average": widen(state["average"])}
+        net, begun = like(kernels_of(state["average"])), state.get("start")
+        taught_by, where = once(state.get("teachers", []), taught_by), once(state.get("where", []), where)
+    else:
+        net = released(start, sets, seed, times) if start else FaceNet() if times == 1 else PlainNet(times=times)
+    net = net.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+    plan = recipe(batch)
+    if only == "heads":
+        keep_features(net)
+    if only == "boxes":
+        keep_scores(net)
+        plan = dataclasses.replace(plan, decay=0.0)  # which would shrink scores too
+    facts = {
+        "start": begun, "teachers": taught_by, "mix": mix, "only": str(only), "seed": seed, "device": device,
+        "batch": batch, "where": where,
+    }  # fmt: skip
+    torch.backends.cudnn.benchmark = True  # of three window sizes, each many times
+    run = Run(out, net, plan, minutes, state, restart, facts, trained=start is not None, clock=clock)
+    load = functools.partial(load_batches, sets, batch=batch, workers=workers, pin=place.type == "cuda")
+    batches, plain = load(seed * 1000 + run.step), False
+    forward: Callable[[Tensor], list[Tensor]] = net
+    if place.type == "cpu" and minutes - run.budget.spent / 60 >= COMPILE_MINUTES and shutil.which("g++"):
+        forward = torch.compile(net, dynamic=False)
+    for fraction in run:
+        if not plain and fraction > 1 - PLAIN:
+            batches, plain = load(seed * 1000 + run.step + 1, mosaics=0.0), True
+        given = {name: part.to(place, non_blocking=True) for name, part in next(batches).items()}
+        images = given.pop("images")
+        seen = torch.cat([images, mixtures(images)]) if mix else images
+        # bfloat16 convolutions train 2.7 times faster than float32 on CPUs that have them; the loss stays float32.
+        with torch.autocast(place.type, torch.bfloat16):
+            maps = forward(seen)
+            told = tell(seen, run.step) if tell else None
+        count, raw = len(images), by_cell(maps)  # (B, N, 16)
+        if told is not None:
+            given["told"] = told[:count]
+        parts = loss(raw[:count], grid((images.shape[2], images.shape[3]), raw.device), **given)
+        if mix and told is not None:
+            parts["mixed"] = taught(raw[count:, :, :2], told[count:])
+        if only == "boxes":
+            parts = {name: parts[name] for name in ("box", "kps")}
+        run.learn(parts)
+    if net.times > 1:
+        file = out / "teacher.onnx"
+        export_detector(run.path, file)
+        describe_teacher(file, net.times, run.budget.spent / 60, device)
+    return run.path
