@@ -19,10 +19,11 @@ from torch import nn
 
 from edge_app.vision.crops import CROP_SIZE
 from export.classifier.data import Faces, load_faces
+from export.classifier.to_onnx import export_classifier
 from export.classifier.train import BATCH, LABELS, Batches, fit
 from export.common.run import Recipe, Run
 from export.common.shared import shared_data
-from export.common.to_onnx import describe, export_classifier
+from export.common.to_onnx import describe
 from export.common.training import load_checkpoint, seed_everything
 
 RECIPE = Recipe(rate=5e-4, decay=0.02, warmup=0.05, average=0.998, longest=5.0)

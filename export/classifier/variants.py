@@ -17,8 +17,8 @@ from export.classifier import train as classifier
 from export.classifier.data import Faces
 from export.classifier.evaluate import Crops
 from export.classifier.quantize import calibration_crops, quantize
+from export.classifier.to_onnx import export_classifier
 from export.common.timing import in_turn
-from export.common.to_onnx import export_classifier
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,7 +179,8 @@ def release(
     if not (run / "checkpoint.pt").is_file():
         raise UsageError(f"{run}: no checkpoint.pt there; train first, or name the folder given to --out")
     need_data("scenes/val.json")
-    from export.common.release import release_classifier, release_detector
+    from export.classifier.release import release_classifier
+    from export.detector.release import release_detector
 
     make = release_detector if which is Which.face_detector else release_classifier
     show(make(run, folder, version))

@@ -24,7 +24,6 @@ from edge_app.vision.detector import pad, shrink
 from export.common.from_onnx import adopt, kernels, origin
 from export.common.run import Recipe, Run
 from export.common.shared import shared_data
-from export.common.to_onnx import describe_teacher, export_detector
 from export.common.training import load_checkpoint, once, seed_everything
 from export.detector.augment import Sample
 from export.detector.batches import MOSAICS, Batches
@@ -46,6 +45,7 @@ from export.detector.net import (
 from export.detector.scene import Scene
 from export.detector.slim import slim
 from export.detector.teachers import Teachers, mixtures, without_norms
+from export.detector.to_onnx import describe_teacher, export_detector
 
 BATCH = 32  # windows of 320 px; fewer of larger ones
 # A batch-normalised net this small takes so high a rate; no other was tried. The averaged weights are those of about

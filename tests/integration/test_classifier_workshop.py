@@ -21,9 +21,9 @@ from export.classifier import evaluate as measure
 from export.classifier import variants
 from export.classifier.data import MASK, NO_MASK, Face, Faces, cut_region, store_faces
 from export.classifier.paint import draw_mask
+from export.classifier.release import build_classifier
 from export.classifier.teacher import train as train_teacher
 from export.classifier.train import load, train
-from export.common.release import build_classifier
 from export.common.training import Curve, load_checkpoint
 from tests.workshop import StepClock, first_kernel
 

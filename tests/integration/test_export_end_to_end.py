@@ -27,18 +27,20 @@ from edge_app.vision.detector import ENGINES, open_detector
 from export.classifier import evaluate as evaluate_classifier
 from export.classifier import train as classifier
 from export.classifier.data import MASK, NO_MASK, Faces, Finder, coco_faces, store_faces
+from export.classifier.release import build_classifier
+from export.classifier.to_onnx import export_classifier
 from export.commands.train import Part
-from export.common import release
 from export.common.from_onnx import origin
 from export.common.manifest import write_manifest
-from export.common.to_onnx import export_classifier, export_detector
 from export.common.training import Curve, load_checkpoint, save_checkpoint
 from export.detector import train as detector
 from export.detector.batches import Batches
 from export.detector.data import FACE
 from export.detector.loss import grid, loss
 from export.detector.net import INPUT_SCALE, OUTPUTS, FaceNet, Net, PlainNet
+from export.detector.release import release_detector
 from export.detector.scene import Scene
+from export.detector.to_onnx import export_detector
 
 # Batches come from a forked process.
 pytestmark = pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
@@ -165,7 +167,7 @@ def test_a_detector_trains_resumes_and_is_released(
     changed = [not torch.equal(first["average"][k], second["average"][k]) for k in first["average"]]
     assert np.mean(changed) > 0.9
 
-    measured = release.release_detector(run, folder, version="0")
+    measured = release_detector(run, folder, version="0")
     assert [m["faces"] for m in measured.values()] == [8, 8]
     training = Model(folder).manifest.training
     assert training["steps"] == second["step"]
@@ -186,7 +188,7 @@ def test_a_detector_trains_resumes_and_is_released(
     )
     third = load_checkpoint(again) or {}
     known = ["model.onnx of version 0", "a detector 2 times as wide, trained for 0 minutes on cpu"]
-    release.release_detector(tmp_path / "wide", tmp_path / "teacher")
+    release_detector(tmp_path / "wide", tmp_path / "teacher")
     wide = Model(tmp_path / "teacher").manifest
     assert wide.name == "face_teacher"
     assert "2 times as wide" in wide.training["purpose"]
@@ -195,7 +197,7 @@ def test_a_detector_trains_resumes_and_is_released(
     assert (third["start"], third["teachers"]) == (known[0], known)
     learnt = Curve(tmp_path / "again" / "curve.csv").rows()[-1]
     assert min(float(learnt["taught"]), float(learnt["mixed"])) >= 0
-    release.release_detector(tmp_path / "again", tmp_path / "taught", version="1")
+    release_detector(tmp_path / "again", tmp_path / "taught", version="1")
     released_by = Model(tmp_path / "taught").manifest.training
     assert released_by["learnt from"] == known
     assert "--mix --start" in released_by["command"]
@@ -221,7 +223,7 @@ def test_a_detector_trains_resumes_and_is_released(
         else:
             assert torch.equal(before[name], after[name])
     assert torch.cat(moved_rows).float().mean() > 0.5
-    release.release_detector(tmp_path / "again", tmp_path / "moved", version="2")
+    release_detector(tmp_path / "again", tmp_path / "moved", version="2")
     told = Model(tmp_path / "moved").manifest.training
     assert "--only boxes --start" in told["command"]
     assert "--teacher" not in told["command"]  # with which it would be refused
@@ -271,7 +273,7 @@ def test_a_classifier_learns_and_is_released_in_both_precisions(world: Path, tmp
     assert steps == sorted(set(steps))  # each resume goes on from the last
     assert len(Curve(run / "curve.csv").rows()) == len(steps)
 
-    measured = release.build_classifier(run, folder, Faces(run / "faces"), val, "demo", "0")
+    measured = build_classifier(run, folder, Faces(run / "faces"), val, "demo", "0")
     manifest = Model(folder).manifest
     assert set(manifest.files) == {"fp32", "int8"}
     assert manifest.files["int8"].bytes < 0.6 * manifest.files["fp32"].bytes

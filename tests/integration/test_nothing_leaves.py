@@ -81,7 +81,7 @@ from skimage.data import astronaut
 from edge_app.inference.model import Model
 from export.classifier.train import train
 from export.classifier.data import Faces, store_faces
-from export.common.release import build_classifier
+from export.classifier.release import build_classifier
 from tests.integration.test_classifier_workshop import as_crops, views
 
 portrait = astronaut()[..., ::-1]

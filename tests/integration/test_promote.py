@@ -21,9 +21,9 @@ from edge_app.inference.model import Model, models_dir
 from edge_app.vision.classifier import MaskClassifier
 from export.__main__ import main
 from export.classifier.data import MASK, NO_MASK, Faces, store_faces
+from export.classifier.release import build_classifier
 from export.classifier.train import train
 from export.common.manifest import save_manifest
-from export.common.release import build_classifier
 from tests.integration.test_classifier_workshop import BOX, as_crops, views
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")

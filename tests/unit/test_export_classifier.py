@@ -33,9 +33,9 @@ from export.classifier.data import (
     store_faces,
 )
 from export.classifier.paint import draw_chin_mask, draw_mask
+from export.classifier.to_onnx import export_classifier
 from export.classifier.train import Batches, MaskNet
 from export.common.from_onnx import adopt, origin
-from export.common.to_onnx import export_classifier
 
 Array = npt.NDArray[np.float32]
 UNKNOWN, NO_POINTS = np.full(4, np.nan, np.float32), np.full((5, 2), np.nan, np.float32)

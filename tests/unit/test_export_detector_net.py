@@ -12,7 +12,6 @@ if reason := missing("torch", "onnx"):
 import torch
 
 from export.common.from_onnx import adopt
-from export.common.to_onnx import export_detector
 from export.common.training import save_checkpoint
 from export.detector.net import (
     CLS_SHARES,
@@ -27,6 +26,7 @@ from export.detector.net import (
     like,
     widen,
 )
+from export.detector.to_onnx import export_detector
 
 NETS = [FaceNet(), FaceNet((48, 80, 72)), PlainNet(), PlainNet((48, 64, 32)), PlainNet(times=2)]
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from edge_app.errors import UsageError
 from edge_app.inference.model import Model, models_dir
-from export.common.to_onnx import export_detector
 from export.detector.net import TOWERS, FaceNet, Net, PlainNet
 from export.detector.teachers import LAID_OVER, Teachers, mixtures, without_norms
+from export.detector.to_onnx import export_detector
 from export.detector.train import open_teacher, released, train, whole
 
 IMAGES = torch.randint(0, 256, (2, 3, 64, 96), generator=torch.Generator().manual_seed(0)).float()

@@ -1,0 +1,117 @@
+"""From a checkpoint to a model folder of the detector: export, check, measure on val, write manifest, card, plots."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from edge_app.inference.manifest import FRAME_RESIZE
+from edge_app.inference.model import models_dir
+from export.common.engines import open_engine
+from export.common.manifest import write_manifest
+from export.common.release import CAUTION, command_line
+from export.common.shared import shared_data
+from export.common.training import Curve, load_checkpoint
+from export.detector import evaluate as measure
+from export.detector.augment import DRAWN, TURNED, UNDER
+from export.detector.batches import FACES_PASTED, PASTED, WHOLE, WHOLE_LARGE
+from export.detector.net import OUTPUTS, kernels_of, like
+from export.detector.to_onnx import describe_teacher, export_detector
+from export.detector.train import BATCH
+
+SIZES = (320, 640)  # detector input sizes that are measured
+# Folder in `models`, name, and purpose.
+DETECTOR = (
+    "face_detector",
+    "face_detector",
+    "Finds faces, masked and bare alike; run by cv2.FaceDetectorYN or onnxruntime.",
+)
+TEACHER = (
+    "face_detector/teacher",  # not a model of the runtime, so not beside those
+    "face_teacher",
+    "Teaches face detectors (`train-detector --teacher`); {} times as wide, too slow for boards.",
+)
+# Options of training that its command names where they differ.
+USUAL = {"device": "cpu", "batch": BATCH, "times": 1, "only": ""}
+
+
+def release_detector(run: Path, folder: Path | None = None, version: str = "1") -> dict[str, Any]:
+    """Make `models/face_detector` from a training folder, or the folder teacher in it from that of a wider net. Gives
+    the metrics that went into the manifest."""
+    state = load_checkpoint(run / "checkpoint.pt") or {}
+    times = like(kernels_of(state["average"])).times
+    place, name, purpose = DETECTOR if times == 1 else TEACHER
+    folder = folder or models_dir() / place
+    data = shared_data() / "scenes"
+    worst = export_detector(run / "checkpoint.pt", folder / "model.onnx")
+    if times > 1:
+        describe_teacher(folder / "model.onnx", times, state["spent"] / 60, state["device"])
+    pictures = measure.read(data / "val.json", data / "images")
+    results = {size: measure.evaluate(open_engine(folder / "model.onnx"), pictures, size) for size in SIZES}
+    (folder / "plots").mkdir(exist_ok=True)
+    measure.plot({f"{size} px": r for size, r in results.items()}, folder / "plots" / "recall.png")
+    Curve(run / "curve.csv").plot(folder / "plots" / "training.png")
+    (folder / "training.csv").write_bytes((run / "curve.csv").read_bytes())
+    parts, start = " and ".join(map(str, state.get("averaged", []))), state.get("start")
+    teachers, own = state.get("teachers", []), "models/face_detector/model.onnx"
+    measured = {f"scenes/val, long side {s} px": _without_time(r.report()) for s, r in results.items()}
+    write_manifest(
+        folder,
+        {"fp32": "model.onnx"},
+        name=name,
+        version=version,
+        task="face_detection",
+        input={
+            "name": "input",
+            "shape": [1, 3, "height", "width"],
+            "colour": "BGR",
+            "resize": FRAME_RESIZE,
+        },
+        outputs=[
+            {
+                "name": name,
+                "shape": [1, f"cells_{name}", {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}[name.split("_")[0]]],
+            }
+            for name in OUTPUTS
+        ],
+        labels=["face"],
+        # Rounded up: rounded down, a few false positives more would pass.
+        thresholds={f"score@{s}": math.ceil(1e4 * r.threshold(measure.FALSE_RATE)) / 1e4 for s, r in results.items()},
+        metrics={"torch against onnxruntime, largest difference": worst, **measured},
+        training={
+            "purpose": purpose.format(times),
+            "data": [
+                "scenes/train.json (kaggle-853, ilc-2021, modelarts-hard): 1,723 images, boxed by hand",
+                "auto_bare.json: 663 photos and auto_street.json: 392 street frames, boxed by machine",
+                "photos/train: 4,367 photos in which YuNet is sure of a face; landmarks everywhere come from YuNet",
+                "boxes of all sets moved to end where those of ilc-2021 do",
+                f"whole pictures labelled by hand in {100 * WHOLE:g} % of the windows of 320 px and "
+                f"{100 * WHOLE_LARGE:g} % of larger ones",
+                f"in other windows, of bare faces with landmarks {100 * DRAWN:g} % get a drawn mask, "
+                f"{100 * UNDER:g} % of those below the nose, {100 * TURNED:g} % become backs of heads",
+                "hard.csv: faces that no label marks, ignored (of train.json: to score below labelled ones); places "
+                f"where an earlier net erred, shown more often and (where no face is) pasted into {100 * PASTED:g} % "
+                "of those windows",
+                "faces of pictures labelled by hand, those that people left out too, pasted into "
+                f"{100 * FACES_PASTED:g} % of them",
+            ],
+            "caution": CAUTION,
+            "command": command_line("train-detector", own, "runs/wide/teacher.onnx", {**state, "times": times}, USUAL),
+            **({"weights at the start": start} if start else {}),
+            **({"learnt from": teachers} if teachers else {}),
+            **({"where": state["where"]} if state.get("where") else {}),
+            **({"weights": f"mean of those at {parts} (`python -m export average`)"} if parts else {}),
+            "steps": state.get("step"),
+            "minutes": round(state.get("spent", 0) / 60, 1),
+            "limits": [
+                "Score thresholds are set on scenes/val at 0.05 false positives an image; it is also what is reported.",
+                "Faces under 16 px in a picture of 640 px on its long side were not measured.",
+                "Printed and painted faces may be found.",
+            ],
+        },
+    )
+    return measured
+
+
+def _without_time(report: dict[str, Any]) -> dict[str, Any]:
+    """Times belong to a machine, not to a model."""
+    return {k: v for k, v in report.items() if k != "ms"}
