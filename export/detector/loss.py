@@ -9,6 +9,7 @@ empty places that score highest, which set the threshold; `rank` does.
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.ops import complete_box_iou_loss
 
 from export.detector.net import STRIDES
 
@@ -24,6 +25,7 @@ UNCOVERED_WEIGHT = 3.0
 COVERED_RELIEF, TOLD_RELIEF = 0.9, 0.5
 RANK_WIDTH = 0.5  # log-odds over which a pair's order turns
 WORST = 1  # places a picture that faces shall score above; several may be of one doubtful face
+LARGEST = 6.0  # log size in strides, either way: a box that has no area in float32 has no CIoU, only NaN
 
 
 def grid(size: tuple[int, int], device: torch.device) -> Tensor:
@@ -43,7 +45,7 @@ def decode(raw: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
     """Raw answers (B, N, 16) -> boxes (B, N, 4) xyxy and landmarks (B, N, 5, 2) in pixels."""
     corner, stride = cells[:, :2], cells[:, 2:]
     centre = corner + raw[..., 2:4] * stride
-    half = raw[..., 4:6].clamp(max=6).exp() * stride / 2
+    half = raw[..., 4:6].clamp(-LARGEST, LARGEST).exp() * stride / 2
     points = corner[:, None] + raw[..., 6:16].unflatten(-1, (5, 2)) * stride[:, None]  # type: ignore[no-untyped-call]
     return torch.cat([centre - half, centre + half], -1), points
 
@@ -53,18 +55,6 @@ def pair_iou(a: Tensor, b: Tensor) -> Tensor:
     inter = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0).prod(-1)
     area = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1)
     return inter / (area - inter).clamp(min=1e-6)
-
-
-def ciou(a: Tensor, b: Tensor) -> Tensor:
-    """Complete IoU of matching rows, (n, 4) each -> (n,)."""
-    iou = pair_iou(a, b)
-    wa, ha, wb, hb = a[:, 2] - a[:, 0], a[:, 3] - a[:, 1], b[:, 2] - b[:, 0], b[:, 3] - b[:, 1]
-    hull = torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])
-    apart = ((a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) ** 2).sum(1) / 4
-    shape = 4 / torch.pi**2 * (torch.atan(wb / hb.clamp(min=1e-6)) - torch.atan(wa / ha.clamp(min=1e-6))) ** 2
-    with torch.no_grad():
-        weight = shape / (1 - iou + shape).clamp(min=1e-6)
-    return iou - apart / (hull**2).sum(1).clamp(min=1e-6) - weight * shape
 
 
 @torch.no_grad()
@@ -216,7 +206,7 @@ def loss(
         pictures = ignored_owner[doubtful]
         seen = score[pictures].masked_fill(~(hit[doubtful] & rivals[pictures]), -torch.inf).amax(1)
         parts["doubt"] = DOUBT_WEIGHT * rank(seen[seen.isfinite()], tops, weight)
-        parts["box"] = BOX_WEIGHT * (1 - ciou(boxes[b, cell], faces[face])).sum() / count
+        parts["box"] = BOX_WEIGHT * complete_box_iou_loss(boxes[b, cell], faces[face], "sum") / count
         known = landmarks[face].isfinite().all(-1).all(-1)
         if known.any():
             side = (faces[face][known][:, 2:] - faces[face][known][:, :2]).mean(1)[:, None, None]

@@ -12,7 +12,7 @@ import torch
 
 from export.common.engines import iou
 from export.detector.evaluate import matches
-from export.detector.loss import assign, by_picture, ciou, decode, finds, grid, pair_iou
+from export.detector.loss import assign, by_picture, decode, finds, grid, pair_iou
 
 SIZE = 128
 CELLS = grid((SIZE, SIZE), torch.device("cpu"))
@@ -47,13 +47,6 @@ class TestOverlap:
             assert found[i].tolist() == matches(boxes[i], faces[owner == i]).any(1).tolist()
             assert 10 < found[i].sum() < 100
         assert not found[2].any()
-
-    def test_ciou_takes_off_distance_and_shape(self) -> None:
-        a = torch.tensor([(0, 0, 10, 10), (0, 0, 10, 10), (0, 0, 20, 10), (0, 0, 10, 10)]).float()
-        b = torch.tensor([(0, 0, 10, 10), (5, 0, 15, 10), (5, -5, 15, 15), (90, 0, 100, 10)]).float()
-        # Second: centres 5 apart, hull 15 x 10. Third: one centre, sides swapped. Fourth: apart, hull 100 x 10.
-        expected = [1.0, 1 / 3 - 25 / 325, 0.299581, -8100 / 10100]
-        assert ciou(a, b).tolist() == pytest.approx(expected, abs=1e-5)
 
 
 def test_decode_follows_opencv() -> None:

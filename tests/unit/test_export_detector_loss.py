@@ -11,6 +11,7 @@ if reason := missing("torch"):
 import torch
 
 from export.detector.loss import (
+    BOX_WEIGHT,
     COVERED_RELIEF,
     DOUBT_WEIGHT,
     RANK_WEIGHT,
@@ -31,6 +32,18 @@ from tests.unit.test_export_detector_assign import CELLS, NO_BOX, NO_OWNER, answ
 
 NOTHING = (NO_BOX, NO_OWNER, NO_OWNER > 0)  # ignored
 REGION = torch.tensor([(90.0, 90.0, 118.0, 118.0)])
+
+
+def ciou_loss(a: list[float], b: list[float]) -> float:
+    """As 'Distance-IoU Loss' (1911.08287) has it, of two boxes xyxy."""
+    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = a, b
+    wa, ha, wb, hb = ax1 - ax0, ay1 - ay0, bx1 - bx0, by1 - by0
+    shared = max(0.0, min(ax1, bx1) - max(ax0, bx0)) * max(0.0, min(ay1, by1) - max(ay0, by0))
+    iou = shared / (wa * ha + wb * hb - shared)
+    apart = ((ax0 + ax1 - bx0 - bx1) ** 2 + (ay0 + ay1 - by0 - by1) ** 2) / 4
+    hull = (max(ax1, bx1) - min(ax0, bx0)) ** 2 + (max(ay1, by1) - min(ay0, by0)) ** 2
+    shape = 4 / np.pi**2 * (np.arctan(wb / hb) - np.arctan(wa / ha)) ** 2
+    return 1 - iou + apart / hull + shape**2 / (1 - iou + shape)
 
 
 class TestRank:
@@ -84,6 +97,26 @@ class TestLoss:
         points = self.POINTS if points is None else points
         found = loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, points, *NOTHING)
         return {name: float(value) for name, value in found.items()}
+
+    def test_the_box_part_is_the_mean_complete_iou_loss_of_the_assigned_cells(self) -> None:
+        raw, owner = answers(1), torch.tensor([0])
+        raw[..., 4:6] += 1  # so that several fit well enough to be assigned
+        boxes = decode(raw, CELLS)[0]
+        b, cell, face = assign(raw, boxes, CELLS, self.FACES, owner)
+        losses = [ciou_loss(*pair) for pair in zip(boxes[b, cell].tolist(), self.FACES[face].tolist(), strict=True)]
+        assert len(losses) > 1
+        assert self.parts(raw)["box"] == pytest.approx(BOX_WEIGHT * float(np.mean(losses)), rel=1e-4)
+
+    @pytest.mark.parametrize("size", [-100.0, 100.0])
+    def test_boxes_without_area_or_bounds_have_a_gradient_all_the_same(self, size: float) -> None:
+        raw = answers(1)
+        raw[..., 4:6] = size
+        raw.requires_grad_()
+        owner = torch.tensor([0])
+        found = loss(raw, CELLS, self.FACES, owner, owner > 0, self.POINTS, *NOTHING)
+        sum(found.values()).backward()
+        assert raw.grad.isfinite().all()
+        assert (raw.grad[..., 2:4] != 0).any()
 
     def test_the_truth_costs_next_to_nothing(self) -> None:
         raw = torch.zeros(1, len(CELLS), 16)
