@@ -25,7 +25,6 @@ app = typer.Typer(
 for command in (
     train_commands.train_classifier,
     train_commands.train_teacher,
-    train_commands.compare_classifiers,
     train_commands.train_detector,
     train_commands.average,
     train_commands.mine_detector,

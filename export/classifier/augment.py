@@ -7,7 +7,7 @@ box says anything about a mask. `vary` is the door: a `Face` in, a crop and its 
 import cv2
 import numpy as np
 
-from edge_app.vision.crops import CROP_SIZE, crop_face
+from edge_app.vision.crops import crop_face
 from export.classifier.data import INCORRECT, MASK, NO_MASK, Face, Image
 from export.classifier.paint import draw_chin_mask, draw_mask, draw_object
 from export.common.engines import Array
@@ -17,17 +17,16 @@ DRAW_CHIN_MASK = 0.10  # ... and one below the nose or the chin: as much cloth, 
 DRAW_OBJECT = 0.22  # share of all faces with a hand, phone, microphone, scarf or sunglasses; the class stays
 
 
-def vary(face: Face, donor: Face | None, rng: np.random.Generator, size: int = CROP_SIZE) -> tuple[Image, int]:
+def vary(face: Face, donor: Face | None, rng: np.random.Generator) -> tuple[Image, int]:
     """One random view of a face.
 
     Args:
         face: the face; not changed.
         donor: a face that wears a mask, whose cloth may be copied onto a bare one; None: drawn patterns only.
         rng: the only source of chance.
-        size: side of the crop, pixels.
 
     Returns:
-        uint8 (size, size, 3) BGR, and the class MASK or NO_MASK.
+        uint8 (S, S, 3) BGR, S = `CROP_SIZE`, and the class MASK or NO_MASK.
     """
     face = Face(face.region.copy(), face.box, face.seen, face.points, face.kind, face.source)
     target = MASK if face.kind == MASK else NO_MASK
@@ -42,7 +41,7 @@ def vary(face: Face, donor: Face | None, rng: np.random.Generator, size: int = C
         draw_object(face, rng, covers_mouth=target == NO_MASK and face.kind != INCORRECT)
     box = jitter(face, rng)
     region, box = cut_by_frame(*turn(face.region, box, rng), rng)
-    crop = crop_face(region, box, size)
+    crop = crop_face(region, box)
     if rng.random() < 0.5:
         crop = np.ascontiguousarray(crop[:, ::-1])
     return degrade(crop, rng), target

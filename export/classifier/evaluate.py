@@ -40,8 +40,8 @@ class Crops:
     files: npt.NDArray[np.str_] | None = None
 
 
-def read_coco(coco: Path, images: Path, min_face: int = MIN_FACE, size: int = CROP_SIZE) -> Crops:
-    """Labelled faces (mask, no_mask, incorrect_mask) at least `min_face` pixels wide, as crops of `size` pixels.
+def read_coco(coco: Path, images: Path, min_face: int = MIN_FACE) -> Crops:
+    """Labelled faces (mask, no_mask, incorrect_mask) at least `min_face` pixels wide, as crops.
 
     Crowds and annotations that wait for review are left out.
 
@@ -61,7 +61,7 @@ def read_coco(coco: Path, images: Path, min_face: int = MIN_FACE, size: int = CR
         if loaded != note["image_id"]:
             loaded, image = note["image_id"], read_image(images / files[note["image_id"]]["file_name"])
         if image is not None:
-            crop = crop_face(image, np.array([x, y, x + w, y + h], np.float32), size)
+            crop = crop_face(image, np.array([x, y, x + w, y + h], np.float32))
             entry = files[loaded]
             rows.append((crop, label, entry.get("source", coco.stem), w, entry["file_name"]))
     return _gather(rows, coco)

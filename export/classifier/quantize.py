@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_app.inference.ort import part
-from edge_app.vision.crops import CROP_SIZE, crop_face, to_network_input
+from edge_app.vision.crops import crop_face, to_network_input
 from export.classifier.augment import degrade
 from export.classifier.data import INCORRECT, MASK, NO_MASK, Faces
 
@@ -30,16 +30,14 @@ class _Crops(_onnx.CalibrationDataReader):  # type: ignore[misc]
         return None if crops is None else {"input": to_network_input(crops)}
 
 
-def calibration_crops(
-    faces: Faces, count: int = CALIBRATION_CROPS, seed: int = 0, size: int = CROP_SIZE
-) -> npt.NDArray[np.uint8]:
-    """uint8 (n, size, size, 3) BGR training crops, both classes alike, half of them as a bad camera would give them."""
+def calibration_crops(faces: Faces, count: int = CALIBRATION_CROPS, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """uint8 (n, S, S, 3) BGR training crops, both classes alike, half of them as a bad camera would give them."""
     rng = np.random.default_rng(seed)
     kinds = [k for k in (MASK, NO_MASK, INCORRECT) if (faces.kinds == k).any()]
     crops = []
     for i in range(count):
         face = faces[int(rng.choice(np.flatnonzero(faces.kinds == kinds[i % len(kinds)])))]
-        crop = crop_face(face.region, face.box, size)
+        crop = crop_face(face.region, face.box)
         crops.append(degrade(crop, rng) if i % 2 else crop)
     return np.stack(crops)
 

@@ -30,7 +30,7 @@ from export.common.training import load_checkpoint, seed_everything
 
 LABELS = ["mask", "no_mask"]
 # The widest that sees every training face some twenty times in three quarters of an hour on one core; what other shapes
-# cost and reach is measured by `python -m export compare-classifiers`, see models/mask_classifier/RUNS.md.
+# cost and reach is in models/mask_classifier/RUNS.md.
 WIDTH, BLOCKS = 32, 2
 BATCH = 64
 RECIPE = Recipe(rate=2e-3, decay=0.05, warmup=0.03, average=0.999, longest=5.0)
@@ -75,7 +75,7 @@ class MaskNet(nn.Module):
 
 
 class Batches(IterableDataset[tuple[Tensor, Tensor]]):
-    """Endless batches: float32 (B, 3, size, size) network input and float32 (B, 2) probabilities of the classes.
+    """Endless batches: float32 (B, 3, S, S) network input and float32 (B, 2) probabilities of the classes.
 
     A class is drawn first, then its source evenly (square root of size), then a face: else the largest set's look
     would stand for the class.
@@ -83,10 +83,8 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
     teachers: ONNX classifiers of the same input and output; what they say of a crop counts `TAUGHT` beside its label.
     """
 
-    def __init__(
-        self, faces: Faces, batch: int, seed: int, size: int = CROP_SIZE, teachers: Sequence[Path] = ()
-    ) -> None:
-        self.faces, self.batch, self.seed, self.size, self.teachers = faces, batch, seed, size, teachers
+    def __init__(self, faces: Faces, batch: int, seed: int, teachers: Sequence[Path] = ()) -> None:
+        self.faces, self.batch, self.seed, self.teachers = faces, batch, seed, teachers
         self.kinds = [k for k in SHARES if (faces.kinds == k).any()]
         self.groups = {
             k: [np.flatnonzero((faces.kinds == k) & (faces.sources == s)) for s in np.unique(faces.sources)]
@@ -102,7 +100,7 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
             views = []
             for kind in rng.choice(self.kinds, self.batch, p=shares / shares.sum()):
                 donor = self.faces[self.pick(MASK, rng)] if kind == NO_MASK and MASK in self.groups else None
-                views.append(vary(self.faces[self.pick(int(kind), rng)], donor, rng, self.size))
+                views.append(vary(self.faces[self.pick(int(kind), rng)], donor, rng))
             crops, targets = zip(*views, strict=True)
             x = to_network_input(np.stack(crops))
             target = np.eye(len(LABELS), dtype=np.float32)[list(targets)]
@@ -136,7 +134,7 @@ def open_teacher(file: Path) -> ort.InferenceSession:
 def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True, faces: Faces | None = None,
     width: int = WIDTH, batch: int = BATCH, add: Sequence[Path] = (), restart: bool = False, blocks: int = BLOCKS,
-    size: int = CROP_SIZE, start: Path | None = None, teachers: Sequence[Path] = (),
+    start: Path | None = None, teachers: Sequence[Path] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
@@ -147,7 +145,6 @@ def train(
         resume: go on from a checkpoint in `out`; otherwise start anew.
         faces: training faces; None: all sets of the shared data.
         width, blocks: of the network; a resumed run keeps those it began with. batch: faces a step.
-        size: side of the crops, pixels; the runtime takes `CROP_SIZE`.
         add: COCO files of further training faces, images/ beside each.
         restart: begin the schedule again at the checkpoint's averaged net, with `Recipe.restart` of the peak rate.
         start: ONNX file of an earlier classifier to begin at, as with `restart`; None: from scratch.
@@ -170,14 +167,14 @@ def train(
     seed_everything(seed)
     net = MaskNet(width, blocks)
     if start and not state:
-        adopt(net, start, (x for x, _ in islice(Batches(faces, batch, seed, size), 8)))
+        adopt(net, start, (x for x, _ in islice(Batches(faces, batch, seed), 8)))
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     facts = {
         "width": width, "blocks": blocks, "seed": seed, "minutes": minutes, **origins,
         "added": [(coco.name, len(part)) for coco, part in zip(add, more, strict=True)],
     }  # fmt: skip
     run = Run(out, net, RECIPE, minutes, state, restart, facts, trained=start is not None, clock=clock)
-    fit(run, Batches(faces, batch, seed * 100_000 + run.step, size, teachers))
+    fit(run, Batches(faces, batch, seed * 100_000 + run.step, teachers))
     return run.path
 
 

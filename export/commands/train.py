@@ -3,7 +3,6 @@
 What is missing is said before torch is loaded, which takes seconds and may not be installed.
 """
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,6 @@ import typer
 from edge_app.errors import UsageError
 from edge_app.inference.model import models_dir
 from export.commands.options import Folder, Which, need_data, show
-from export.common.shared import shared_data
 
 Minutes = Annotated[float, typer.Option(help="Training time, minutes, all resumed runs together.")]
 Seed = Annotated[int, typer.Option(help="Seed of weights, sampling and augmentation.")]
@@ -27,13 +25,6 @@ Target = Annotated[
     Path | None,
     typer.Option(help="Folder to make.  [default: detector: the one in models/; classifier: mask_classifier in RUN]"),
 ]
-
-
-class Part(StrEnum):
-    """What may learn alone."""
-
-    heads = "heads"
-    boxes = "boxes"
 
 
 def train_classifier(
@@ -75,26 +66,6 @@ def train_teacher(
     print(train(out, minutes, seed, threads, resume))
 
 
-def compare_classifiers(
-    minutes: Annotated[float, typer.Option(help="Training time of each shape, minutes.")] = 8,
-    out: Annotated[Path, typer.Option(help="Folder for a training folder of each.")] = Path("runs/variants"),
-    threads: Threads = 2,
-) -> None:
-    """Train the classifier in several widths, depths and input sizes alike; print accuracy and time as a table."""
-    need_data("scenes/train.json")
-    from export.classifier import variants
-    from export.classifier.data import load_faces
-    from export.classifier.evaluate import read_coco
-
-    scenes, found = shared_data() / "scenes", []
-    faces = load_faces(shared_data(), out / "faces")
-    for shape in variants.SHAPES:
-        val = read_coco(scenes / "val.json", scenes / "images", size=shape.size)
-        folder = out / f"{shape.width}-{shape.blocks}-{shape.size}"
-        found.append(variants.measure(shape, folder, minutes, threads, faces, val))
-    print(variants.table(found))
-
-
 def train_detector(
     minutes: Minutes = 90,
     out: Annotated[Path, typer.Option(help="Folder for checkpoint, data cache and curve.")] = Path("runs/detector"),
@@ -117,9 +88,6 @@ def train_detector(
     mix: Annotated[
         bool, typer.Option(help="Learn from teachers what pictures laid over each other show, too; slower.")
     ] = False,
-    only: Annotated[
-        Part | None, typer.Option(help="Learn this part alone of a trained net; with boxes, its scores stay.")
-    ] = None,
 ) -> None:
     """Train the face detector on the shared data, from scratch or from an earlier one."""
     need_data("scenes/train.json")
@@ -128,7 +96,7 @@ def train_detector(
     print(
         train(
             out, minutes, seed, threads, resume, restart=restart, start=start, teachers=teacher or [], device=device,
-            workers=workers, batch=batch, times=times, mix=mix, only=only or "",
+            workers=workers, batch=batch, times=times, mix=mix,
         )
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ class Muon:
     """The part of `torch.optim.Optimizer` that a training loop uses, over two optimizers.
 
     Args:
-        net: in `torch.channels_last`. What needs no gradient stays as it is.
+        net: in `torch.channels_last`.
         rate: of both, until `param_groups` say otherwise.
         decay: of the kernels only; on biases and batch norm it shrinks what has no scale to spare.
     """
@@ -23,12 +23,11 @@ class Muon:
     def __init__(self, net: nn.Module, rate: float, decay: float) -> None:
         self.net = net
         # The rows of a depthwise kernel belong to channels that have nothing to do with each other.
-        learning = [p for p in net.parameters() if p.requires_grad]
-        self.kernels = [p for p in learning if p.ndim == 4 and p.shape[1] > 1]
+        self.kernels = [p for p in net.parameters() if p.ndim == 4 and p.shape[1] > 1]
         # A step moves the matrix, and with it the kernel, whose memory it shares.
         self.matrices = [nn.Parameter(last(p.detach()).view(len(p), -1)) for p in self.kernels]
         kernels = {id(p) for p in self.kernels}
-        others = [p for p in learning if id(p) not in kernels]
+        others = [p for p in net.parameters() if id(p) not in kernels]
         self.muon = torch.optim.Muon(self.matrices, rate, decay, adjust_lr_fn="match_rms_adamw")
         self.adam = torch.optim.AdamW(others, rate, weight_decay=0.0)
         self.param_groups: list[dict[str, Any]] = self.muon.param_groups + self.adam.param_groups

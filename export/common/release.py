@@ -12,14 +12,12 @@ def command_line(
     train: str, start: str, teacher: str, state: Mapping[str, Any], usual: Mapping[str, Any] | None = None
 ) -> str:
     """What trains such a model; start: its released file, to begin at or learn from; teacher: another to learn from."""
-    # Boxes alone are learnt without teachers, whoever taught the scores before.
-    taught = [] if state.get("only") == "boxes" else state.get("teachers", [])
     return " ".join(
         [
             f"python -m export {train} --minutes {state.get('spent', 0) / 60:.0f} --seed {state.get('seed', 0)}",
             *(f"--{name} {state[name]}" for name, value in (usual or {}).items() if state.get(name, value) != value),
             *(["--mix"] if state.get("mix") else []),
             *([f"--start {start}"] if state.get("start") else []),
-            *(f"--teacher {start if RELEASED in said else teacher}" for said in taught),
+            *(f"--teacher {start if RELEASED in said else teacher}" for said in state.get("teachers", [])),
         ]
     )

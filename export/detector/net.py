@@ -121,7 +121,7 @@ class FaceNet(Net):
     """The detector. Depthwise and pointwise convolutions have room for twice the channels of a plain net in about the
     same time, from stride 8 on; at finer strides they would move more memory than they do arithmetic.
 
-    towers: channels of each head; version 18 has 48, 80 and 80."""
+    towers: channels of each head."""
 
     def __init__(self, towers: tuple[int, ...] = TOWERS) -> None:
         super().__init__()
@@ -163,36 +163,6 @@ def like(kernels: list[Tensor]) -> Net:
         return FaceNet(towers if len(towers) == len(STRIDES) else TOWERS)
     times = max(1, len(kernels[0]) // FINEST) if kernels else 1
     return PlainNet(towers if len(towers) == len(STRIDES) else (), times)
-
-
-def widen(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a `FaceNet` with at least as many channels in each head as a new one has. Those it had fewer are
-    drawn at random, and count for nothing until they have learnt ('Net2Net', 1511.05641). Any other net's are as they
-    were."""
-    net = like(kernels_of(weights))
-    if not isinstance(net, FaceNet):
-        return weights
-    wide = FaceNet(tuple(map(max, net.towers(), TOWERS))).state_dict()
-    for name, weight in wide.items():
-        if name.endswith(".out.weight"):
-            weight.zero_()
-        weight[tuple(map(slice, weights[name].shape))] = weights[name]
-    return wide
-
-
-def keep_features(net: Net) -> None:
-    """From now on a trained network learns only its heads; all before them stays as it is, norms too."""
-    for part in net.children():
-        if part is not net.heads:
-            part.requires_grad_(False).eval()
-
-
-def keep_scores(net: Net) -> None:
-    """From now on a trained network learns only where boxes and landmarks are, in the last layer of each head, as long
-    as its loss leaves scores out; all before that layer stays as it is, norms too."""
-    net.requires_grad_(False).eval()
-    for head in net.heads:
-        head.out.requires_grad_(True)
 
 
 def kernels_of(weights: dict[str, Tensor]) -> list[Tensor]:

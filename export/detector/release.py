@@ -31,7 +31,7 @@ TEACHER = (
     "Teaches face detectors (`train-detector --teacher`); {} times as wide, too slow for boards.",
 )
 # Options of training that its command names where they differ.
-USUAL = {"device": "cpu", "batch": BATCH, "times": 1, "only": ""}
+USUAL = {"device": "cpu", "batch": BATCH, "times": 1}
 
 
 def release_detector(run: Path, folder: Path | None = None, version: str = "1") -> dict[str, Any]:

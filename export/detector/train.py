@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from edge_app.errors import UsageError, first_line
-from edge_app.vision.detector import pad, shrink
 from export.common.from_onnx import adopt, kernels, origin
 from export.common.run import Recipe, Run
 from export.common.shared import shared_data
@@ -36,14 +35,10 @@ from export.detector.net import (
     Net,
     PlainNet,
     by_cell,
-    keep_features,
-    keep_scores,
     kernels_of,
     like,
-    widen,
 )
 from export.detector.scene import Scene
-from export.detector.slim import slim
 from export.detector.teachers import Teachers, mixtures, without_norms
 from export.detector.to_onnx import describe_teacher, export_detector
 
@@ -98,27 +93,14 @@ def training_scenes(cache: Path) -> list[tuple[float, list[Scene]]]:
 
 
 def released(file: Path, sets: list[tuple[float, list[Scene]]], seed: int, times: int = 1) -> Net:
-    """The network of a released ONNX file, with as many channels in each head as a new one has, see `slim` and `widen`.
-    Raises UsageError where it is no detector's, or not `times` as wide."""
+    """The network of a released ONNX file, to be finetuned. Raises UsageError where it is no detector's, or not `times`
+    as wide."""
     net = like(kernels(file))
     if times not in (1, net.times):
         raise UsageError(f"{file}: a network of another shape; expected one of --times {times}, or none given")
     windows = (collate(samples)["images"].float() for samples in islice(Batches(sets, BATCH, seed), 8))
     adopt(net, file, windows, INPUT_SCALE)
-    weights = widen(slim(net, whole(sets)).state_dict())
-    net = like(kernels_of(weights))
-    net.load_state_dict(weights)
     return net
-
-
-def whole(sets: list[tuple[float, list[Scene]]]) -> Iterator[Tensor]:
-    """Every sixth picture of the first set as network input (1, 3, H, W), its long side 320 or 640 px in turn."""
-    for i, scene in enumerate(sets[0][1][::6]):
-        image = scene.image()
-        height, width = image.shape[:2]
-        scale = (320, 640)[i % 2] / max(height, width)
-        small = shrink(image, (max(1, round(width * scale)), max(1, round(height * scale))))
-        yield torch.from_numpy(pad(small)).permute(2, 0, 1)[None].float()
 
 
 def open_teacher(file: Path) -> Net:
@@ -146,7 +128,7 @@ def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True,
     sets: list[tuple[float, list[Scene]]] | None = None, restart: bool = False, start: Path | None = None,
     teachers: Sequence[Path] = (), device: str = "cpu", workers: int = 1, batch: int | None = None, times: int = 1,
-    mix: bool = False, only: str = "", clock: Callable[[], float] = time.monotonic,
+    mix: bool = False, clock: Callable[[], float] = time.monotonic,
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
@@ -163,28 +145,17 @@ def train(
         times: 1: `FaceNet`; more: a `PlainNet` as wide, which is a teacher: teacher.onnx is written to `out` too. A
             resumed run keeps the net it began with, and one that begins at a file that file's, see `released`.
         mix: learn what teachers tell of the `mixtures` of each batch too, which takes a step twice the arithmetic.
-        only: what learns of a trained net: its "heads", see `keep_features`, or "boxes" and landmarks, see
-            `keep_scores`; "": all of it. A resumed run does as it began.
         clock: seconds since any moment.
 
     Raises:
-        UsageError: `start` or one of `teachers` is not a detector's file, there is no such device, nobody to `mix`
-            for, or no trained net where `only` a part is to learn, or teachers where that is boxes.
+        UsageError: `start` or one of `teachers` is not a detector's file, there is no such device, or nobody to `mix`
+            for.
     """
     torch.set_num_threads(threads)
     # First what may be refused.
     if mix and not teachers:
         raise UsageError("--mix: nobody tells of mixtures; expected --teacher ONNX with it")
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
-    if state and not restart:
-        part = state.get("only", "")
-        if only not in ("", part):
-            raise UsageError(f"--only {only}: the run in {out} learns {part or 'all'}; expected --restart with it")
-        only = part
-    if only and not (start or state):
-        raise UsageError(f"--only {only}: nothing is trained; expected --start ONNX, or --restart in {out}")
-    if only == "boxes" and teachers:
-        raise UsageError("--only boxes: the scores stay; expected no --teacher with it")
     place, batch = open_device(device), batch or BATCH
     begun, taught_by = origin(start) if start else None, [origin(file) for file in teachers]
     tell = Teachers([open_teacher(file).to(place, torch.bfloat16) for file in teachers]) if teachers else None
@@ -196,27 +167,19 @@ def train(
     with ThreadPoolExecutor() as pool:  # here, or each process would decode them again
         list(pool.map(Scene.image, (scene for _, scenes in sets for scene in scenes)))
     seed_everything(seed)
-    where = [f"{device}, {batch} windows of 320 px a step{f', {only} alone' * bool(only)}"]
+    where = [f"{device}, {batch} windows of 320 px a step"]
     if state:
-        if restart:
-            state = {**state, "average": widen(state["average"])}
         net, begun = like(kernels_of(state["average"])), state.get("start")
         taught_by, where = once(state.get("teachers", []), taught_by), once(state.get("where", []), where)
     else:
         net = released(start, sets, seed, times) if start else FaceNet() if times == 1 else PlainNet(times=times)
     net = net.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
-    plan = recipe(batch)
-    if only == "heads":
-        keep_features(net)
-    if only == "boxes":
-        keep_scores(net)
-        plan = dataclasses.replace(plan, decay=0.0)  # which would shrink scores too
     facts = {
-        "start": begun, "teachers": taught_by, "mix": mix, "only": str(only), "seed": seed, "device": device,
-        "batch": batch, "where": where,
+        "start": begun, "teachers": taught_by, "mix": mix, "seed": seed, "device": device, "batch": batch,
+        "where": where,
     }  # fmt: skip
     torch.backends.cudnn.benchmark = True  # of three window sizes, each many times
-    run = Run(out, net, plan, minutes, state, restart, facts, trained=start is not None, clock=clock)
+    run = Run(out, net, recipe(batch), minutes, state, restart, facts, trained=start is not None, clock=clock)
     load = functools.partial(load_batches, sets, batch=batch, workers=workers, pin=place.type == "cuda")
     batches, plain = load(seed * 1000 + run.step), False
     forward: Callable[[Tensor], list[Tensor]] = net
@@ -238,8 +201,6 @@ def train(
         parts = loss(raw[:count], grid((images.shape[2], images.shape[3]), raw.device), **given)
         if mix and told is not None:
             parts["mixed"] = taught(raw[count:, :, :2], told[count:])
-        if only == "boxes":
-            parts = {name: parts[name] for name in ("box", "kps")}
         run.learn(parts)
     if net.times > 1:
         file = out / "teacher.onnx"

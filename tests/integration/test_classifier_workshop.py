@@ -15,10 +15,9 @@ from edge_app.errors import ModelError, UsageError
 from edge_app.inference.model import Model
 from edge_app.inference.ort import onnxruntime as ort
 from edge_app.vision.classifier import MaskClassifier
-from edge_app.vision.crops import CROP_SIZE, crop_face, to_network_input
+from edge_app.vision.crops import crop_face, to_network_input
 from edge_app.vision.detector import open_detector
 from export.classifier import evaluate as measure
-from export.classifier import variants
 from export.classifier.data import MASK, NO_MASK, Face, Faces, cut_region, store_faces
 from export.classifier.paint import draw_mask
 from export.classifier.release import build_classifier
@@ -45,9 +44,9 @@ def views(portrait: npt.NDArray[np.uint8], count: int, seed: int) -> list[Face]:
     return faces
 
 
-def as_crops(faces: list[Face], size: int = CROP_SIZE) -> measure.Crops:
+def as_crops(faces: list[Face]) -> measure.Crops:
     return measure.Crops(
-        np.stack([crop_face(f.region, f.box, size) for f in faces]),
+        np.stack([crop_face(f.region, f.box) for f in faces]),
         np.array(["mask" if f.kind == MASK else "no_mask" for f in faces]),
         np.array([f.source for f in faces]),
         np.full(len(faces), 100.0),
@@ -101,24 +100,6 @@ def test_the_model_folder_is_whole_and_both_precisions_agree(folder: Path, astro
     assert {p.name for p in (folder / "plots").iterdir()} == {
         "confusion.png", "precision_recall.png", "reliability.png", "roc.png", "training.png",
     }  # fmt: skip
-
-
-def test_shapes_are_compared_by_what_they_cost_and_reach(
-    run: Path, astronaut: npt.NDArray[np.uint8], tmp_path: Path
-) -> None:
-    faces, found = Faces(run / "faces"), []
-    for shape in (variants.Shape(8, 1, 64), variants.Shape(16, 2, 96)):
-        val = as_crops(views(astronaut, 30, seed=1), shape.size)
-        found.append(variants.measure(shape, tmp_path / str(shape.width), 0.05, 1, faces, val))
-    small, large = found
-    assert small.millions < large.millions
-    assert min(v.steps for v in found) > 0
-    assert min(min(v.fp32_ms, v.int8_ms) for v in found) > 0
-    assert all(0 <= figure <= 1 for v in found for figure in (v.auc, v.accuracy, v.f1))
-    assert (tmp_path / "8" / "model.int8.onnx").stat().st_size < 0.6 * (tmp_path / "8" / "model.onnx").stat().st_size
-    header, line, *rows = variants.table(found).splitlines()
-    assert {text.count("|") for text in (header, line, *rows)} == {9}
-    assert rows[1].startswith("| 16, 2, 96 px | ")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from tests.media import Pixels, write_clip
 
 COMMAND = [sys.executable, "-m", "export"]
 COMMANDS = (
-    *("train-classifier", "train-teacher", "compare-classifiers", "train-detector", "average", "mine-detector"),
+    *("train-classifier", "train-teacher", "train-detector", "average", "mine-detector"),
     *("release", "evaluate", "evaluate-together", "evaluate-clips", "label", "promote"),
 )
 # Installed by the extra alone; scipy comes with the runtime's tracker, too.
@@ -93,7 +93,6 @@ def test_no_command_shows_them_all(bare: Run) -> None:
     [
         ("train-classifier",),
         ("train-teacher",),
-        ("compare-classifiers",),
         ("train-detector",),
         ("mine-detector", "--out", "a.csv", "--sheets", "s"),
         ("evaluate", "face_detector"),
@@ -114,7 +113,6 @@ def test_data_that_are_missing(bare: Run, arguments: tuple[str, ...], tmp_path: 
     [
         ("train-classifier",),
         ("train-teacher",),
-        ("compare-classifiers",),
         ("train-detector",),
         ("mine-detector", "--out", "a.csv", "--sheets", "s"),
         ("evaluate", "face_detector"),

@@ -157,7 +157,7 @@ class TestVary:
     def test_a_face_of_which_only_the_box_is_known(self) -> None:
         given, rng = face(NO_MASK), np.random.default_rng(0)
         given.points = NO_POINTS
-        assert {vary(given, None, rng, size=64)[0].shape for _ in range(60)} == {(64, 64, 3)}
+        assert {vary(given, None, rng)[0].shape for _ in range(60)} == {(112, 112, 3)}
 
     def test_cameras_spoil_the_picture_but_not_its_form(self, astronaut: Pixels) -> None:
         crop = crop_face(astronaut, np.array([180, 70, 264, 180], np.float32))

@@ -24,7 +24,6 @@ from export.detector.net import (
     YuNetContract,
     kernels_of,
     like,
-    widen,
 )
 from export.detector.to_onnx import export_detector
 
@@ -51,24 +50,6 @@ class TestNet:
         assert [(k, v.shape) for k, v in again.state_dict().items()] == [
             (k, v.shape) for k, v in net.state_dict().items()
         ]
-
-    def test_channels_that_heads_lacked_change_nothing_until_they_have_learnt(self) -> None:
-        torch.manual_seed(0)
-        narrow, wide = FaceNet((24, 48, 48)), FaceNet()
-        train_norms(narrow)
-        for head in narrow.heads:
-            torch.nn.init.normal_(head.out.weight, std=0.05)
-        wide.load_state_dict(widen(narrow.state_dict()))
-        assert wide.towers() == (32, 64, 64)
-        picture = torch.rand(1, 3, 64, 96) * 255
-        maps = wide.eval()(picture)
-        for a, b in zip(maps, narrow.eval()(picture), strict=True):
-            torch.testing.assert_close(a, b)
-        sum(m.sum() for m in maps).backward()
-        for head, old in zip(wide.heads, narrow.heads, strict=True):
-            assert (head.out.weight.grad[:, old.out.in_channels :] != 0).any()
-        same = zip(wide.state_dict().values(), widen(wide.state_dict()).values(), strict=True)
-        assert all(torch.equal(a, b) for a, b in same)
 
     def test_the_contract_gives_opencvs_twelve_outputs(self) -> None:
         net = FaceNet().eval()
