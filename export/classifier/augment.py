@@ -9,15 +9,12 @@ import numpy as np
 
 from edge_app.vision.crops import crop_face
 from export.classifier.data import INCORRECT, MASK, NO_MASK, Face, Image
+from export.classifier.hyperparameters import DEFAULTS, Hyperparameters
 from export.classifier.paint import draw_chin_mask, draw_mask, draw_object
 from export.common.engines import Array
 
-DRAW_MASK = 0.14  # share of bare faces that get a mask drawn on: colours and patterns that no photo shows
-DRAW_CHIN_MASK = 0.10  # ... and one below the nose or the chin: as much cloth, and yet not worn
-DRAW_OBJECT = 0.22  # share of all faces with a hand, phone, microphone, scarf or sunglasses; the class stays
 
-
-def vary(face: Face, donor: Face | None, rng: np.random.Generator) -> tuple[Image, int]:
+def vary(face: Face, donor: Face | None, rng: np.random.Generator, hp: Hyperparameters = DEFAULTS) -> tuple[Image, int]:
     """One random view of a face.
 
     Args:
@@ -32,12 +29,12 @@ def vary(face: Face, donor: Face | None, rng: np.random.Generator) -> tuple[Imag
     target = MASK if face.kind == MASK else NO_MASK
     if face.kind == NO_MASK:
         chance = rng.random()
-        if chance < DRAW_MASK:
+        if chance < hp.synthetic_masks:
             draw_mask(face, donor, rng)
             target = MASK
-        elif chance < DRAW_MASK + DRAW_CHIN_MASK:
+        elif chance < hp.synthetic_masks + hp.chin_masks:
             draw_chin_mask(face, donor, rng)
-    if rng.random() < DRAW_OBJECT:
+    if rng.random() < hp.objects:
         draw_object(face, rng, covers_mouth=target == NO_MASK and face.kind != INCORRECT)
     box = jitter(face, rng)
     region, box = cut_by_frame(*turn(face.region, box, rng), rng)

@@ -13,9 +13,9 @@ from export.classifier import plots
 from export.classifier.data import Faces
 from export.classifier.quantize import calibration_crops, quantize
 from export.classifier.to_onnx import export_classifier
-from export.classifier.train import LABELS, TAUGHT, load
+from export.classifier.train import LABELS, load
 from export.common.manifest import save_manifest, step, write_manifest
-from export.common.release import CAUTION, command_line
+from export.common.release import CAUTION, command_line, recorded
 from export.common.shared import shared_data
 from export.common.training import Curve, load_checkpoint
 
@@ -76,14 +76,11 @@ def build_classifier(
             "caution": CAUTION,
             "network": f"ResNet-18 layout of torchvision basic blocks, first stage {state.get('width')} channels",
             **({"weights at the start": start} if start else {}),
-            **(
-                {"learnt from": [f"{teacher} ({100 * TAUGHT:g} % of each label)" for teacher in teachers]}
-                if teachers
-                else {}
-            ),
+            **({"learnt from": teachers} if teachers else {}),
             "command": command_line(
                 "train-classifier", "models/mask_classifier/model.onnx", "runs/teacher/teacher.onnx", state
             ),
+            **recorded(state),
             "steps": state.get("step"),
             "minutes": round(state.get("spent", 0) / 60, 1),
             "limits": [

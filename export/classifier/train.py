@@ -22,9 +22,10 @@ from edge_app.inference.ort import onnxruntime as ort
 from edge_app.vision.crops import CROP_SIZE, to_network_input
 from export.classifier.augment import vary
 from export.classifier.data import INCORRECT, MASK, NO_MASK, Faces, load_faces
+from export.classifier.hyperparameters import DEFAULTS, Hyperparameters
 from export.classifier.more import JoinedFaces, added_faces
 from export.common.from_onnx import adopt, origin
-from export.common.run import Recipe, Run
+from export.common.run import Run
 from export.common.shared import shared_data
 from export.common.training import load_checkpoint, seed_everything
 
@@ -32,11 +33,6 @@ LABELS = ["mask", "no_mask"]
 # The widest that sees every training face some twenty times in three quarters of an hour on one core; what other shapes
 # cost and reach is in models/mask_classifier/RUNS.md.
 WIDTH, BLOCKS = 32, 2
-BATCH = 64
-RECIPE = Recipe(rate=2e-3, decay=0.05, warmup=0.03, average=0.999, longest=5.0)
-SMOOTHING = 0.02  # labels of web photos are not all true; it also keeps the logits where a temperature can mend them
-TAUGHT = 0.7  # of a target, what teachers say: they see through wrong labels, and err at times themselves
-SHARES = {MASK: 0.46, NO_MASK: 0.42, INCORRECT: 0.12}  # of a batch, before masks are drawn on some bare faces
 
 
 class MaskNet(nn.Module):
@@ -80,33 +76,35 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
     A class is drawn first, then its source evenly (square root of size), then a face: else the largest set's look
     would stand for the class.
 
-    teachers: ONNX classifiers of the same input and output; what they say of a crop counts `TAUGHT` beside its label.
+    teachers: ONNX classifiers of the same input and output; their mean probability counts `distillation` beside
+    its label.
     """
 
-    def __init__(self, faces: Faces, batch: int, seed: int, teachers: Sequence[Path] = ()) -> None:
-        self.faces, self.batch, self.seed, self.teachers = faces, batch, seed, teachers
-        self.kinds = [k for k in SHARES if (faces.kinds == k).any()]
+    def __init__(self, faces: Faces, seed: int, hp: Hyperparameters = DEFAULTS, teachers: Sequence[Path] = ()) -> None:
+        self.faces, self.seed, self.hp, self.teachers = faces, seed, hp, teachers
+        shares = {MASK: hp.mask, NO_MASK: hp.no_mask, INCORRECT: hp.incorrect_mask}
+        self.shares = {kind: share for kind, share in shares.items() if (faces.kinds == kind).any()}
         self.groups = {
             k: [np.flatnonzero((faces.kinds == k) & (faces.sources == s)) for s in np.unique(faces.sources)]
-            for k in self.kinds
+            for k in self.shares
         }
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         rng = np.random.default_rng(self.seed)
         # Opened here, in the process that prepares batches: a session does not survive a fork.
         teachers = [open_teacher(file) for file in self.teachers]
-        shares = np.array([SHARES[k] for k in self.kinds])
+        kinds, shares = np.array([*self.shares]), np.array([*self.shares.values()])
         while True:
             views = []
-            for kind in rng.choice(self.kinds, self.batch, p=shares / shares.sum()):
+            for kind in rng.choice(kinds, self.hp.batch, p=shares / shares.sum()):
                 donor = self.faces[self.pick(MASK, rng)] if kind == NO_MASK and MASK in self.groups else None
-                views.append(vary(self.faces[self.pick(int(kind), rng)], donor, rng))
+                views.append(vary(self.faces[self.pick(int(kind), rng)], donor, rng, self.hp))
             crops, targets = zip(*views, strict=True)
             x = to_network_input(np.stack(crops))
             target = np.eye(len(LABELS), dtype=np.float32)[list(targets)]
             if teachers:
                 said = [softmax(session.run(["logits"], {"input": x})[0], axis=1) for session in teachers]
-                target = (1 - TAUGHT) * target + TAUGHT * np.mean(said, 0)
+                target = (1 - self.hp.distillation) * target + self.hp.distillation * np.mean(said, 0)
             yield torch.from_numpy(x), torch.from_numpy(target)
 
     def pick(self, kind: int, rng: np.random.Generator) -> int:
@@ -133,8 +131,8 @@ def open_teacher(file: Path) -> ort.InferenceSession:
 
 def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True, faces: Faces | None = None,
-    width: int = WIDTH, batch: int = BATCH, add: Sequence[Path] = (), restart: bool = False, blocks: int = BLOCKS,
-    start: Path | None = None, teachers: Sequence[Path] = (),
+    width: int = WIDTH, add: Sequence[Path] = (), restart: bool = False, blocks: int = BLOCKS,
+    start: Path | None = None, teachers: Sequence[Path] = (), hyperparameters: Hyperparameters | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
@@ -144,11 +142,12 @@ def train(
         threads: CPU threads of the training step; one more process prepares batches.
         resume: go on from a checkpoint in `out`; otherwise start anew.
         faces: training faces; None: all sets of the shared data.
-        width, blocks: of the network; a resumed run keeps those it began with. batch: faces a step.
+        width, blocks: of the network; a resumed run keeps those it began with.
         add: COCO files of further training faces, images/ beside each.
-        restart: begin the schedule again at the checkpoint's averaged net, with `Recipe.restart` of the peak rate.
+        restart: begin the schedule again at the checkpoint's averaged net, with `restart` of the peak rate.
         start: ONNX file of an earlier classifier to begin at, as with `restart`; None: from scratch.
         teachers: ONNX classifiers to learn from beside the labels, see `Batches`.
+        hyperparameters: None: those that a resumed run began with, else `DEFAULTS`.
         clock: seconds since any moment.
 
     Raises:
@@ -164,17 +163,18 @@ def train(
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
     if state:
         width, blocks = state["width"], state["blocks"]
+    hp = hyperparameters or (None if restart else Hyperparameters.recorded(state)) or DEFAULTS
     seed_everything(seed)
     net = MaskNet(width, blocks)
     if start and not state:
-        adopt(net, start, (x for x, _ in islice(Batches(faces, batch, seed), 8)))
+        adopt(net, start, (x for x, _ in islice(Batches(faces, seed, hp), 8)))
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     facts = {
         "width": width, "blocks": blocks, "seed": seed, "minutes": minutes, **origins,
         "added": [(coco.name, len(part)) for coco, part in zip(add, more, strict=True)],
     }  # fmt: skip
-    run = Run(out, net, RECIPE, minutes, state, restart, facts, trained=start is not None, clock=clock)
-    fit(run, Batches(faces, batch, seed * 100_000 + run.step, teachers))
+    run = Run(out, net, hp, minutes, state, restart, facts, trained=start is not None, clock=clock)
+    fit(run, Batches(faces, seed * 100_000 + run.step, hp, teachers))
     return run.path
 
 
@@ -188,7 +188,7 @@ def fit(run: Run, source: Batches, bfloat16: bool = True) -> None:
         x, target = next(batches)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             logits = run.net(x.to(memory_format=torch.channels_last))
-        loss = F.cross_entropy(logits.float(), target, label_smoothing=SMOOTHING)
+        loss = F.cross_entropy(logits.float(), target, label_smoothing=source.hp.label_smoothing)
         run.learn({"loss": loss}, accuracy=float((logits.argmax(1) == target.argmax(1)).float().mean()))
 
 

@@ -91,12 +91,13 @@ def train_detector(
 ) -> None:
     """Train the face detector on the shared data, from scratch or from an earlier one."""
     need_data("scenes/train.json")
+    from export.detector.hyperparameters import DEFAULTS
     from export.detector.train import train
 
     print(
         train(
             out, minutes, seed, threads, resume, restart=restart, start=start, teachers=teacher or [], device=device,
-            workers=workers, batch=batch, times=times, mix=mix,
+            workers=workers, times=times, mix=mix, hyperparameters=DEFAULTS.scaled_to(batch) if batch else None,
         )
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from export.common.from_onnx import RELEASED
+from export.common.hyperparameters import KEY
 
 CAUTION = "Web images of mixed or no licence, used for training and evaluation only; none is in this project."
 
@@ -21,3 +22,8 @@ def command_line(
             *(f"--teacher {start if RELEASED in said else teacher}" for said in state.get("teachers", [])),
         ]
     )
+
+
+def recorded(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The hyperparameters that a run wrote into its checkpoint, as a manifest's `training` tells them."""
+    return {KEY: state.get(KEY, "not recorded by this run")}

@@ -3,7 +3,6 @@
 import copy
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +10,11 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from export.common.hyperparameters import KEY, Hyperparameters
 from export.common.muon import Muon
 from export.common.training import Budget, Curve, cosine_rate, follow, save_checkpoint
 
 CHECKPOINT_S = 120
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """rate: peak of the learning rate. decay: of the kernels, see `Muon`. warmup: share of the schedule. average: of
-    the averaged weights, the share that a step leaves. longest: gradients are cut to this length. restart: share of
-    the peak that a schedule has which begins again on a trained net, as in 'SGDR' (1608.03983)."""
-
-    rate: float
-    decay: float
-    warmup: float
-    average: float
-    longest: float
-    restart: float = 0.35
 
 
 class Run:
@@ -39,21 +25,23 @@ class Run:
         net: in `torch.channels_last`.
         minutes: of all resumed runs together.
         state: the checkpoint to go on from.
-        restart: begin the schedule again at the checkpoint's averaged net, with `Recipe.restart` of the peak rate.
+        hyperparameters: those of its schedule and optimizer are used; all are kept in the checkpoint.
+        restart: begin the schedule again at the checkpoint's averaged net, with `restart` of the peak rate.
         facts: what else the checkpoint shall hold.
         optimizer: of the net's parameters; None: `Muon`.
-        trained: the net was trained before this run: its schedule too has `Recipe.restart` of the peak rate.
+        trained: the net was trained before this run: its schedule too has `restart` of the peak rate.
         clock: seconds since any moment.
     """
 
     def __init__(
-        self, out: Path, net: nn.Module, recipe: Recipe, minutes: float, state: dict[str, Any] | None,
+        self, out: Path, net: nn.Module, hyperparameters: Hyperparameters, minutes: float, state: dict[str, Any] | None,
         restart: bool = False, facts: dict[str, Any] | None = None, optimizer: torch.optim.Optimizer | None = None,
         trained: bool = False, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self.net, self.average, self.recipe, self.facts = net, copy.deepcopy(net), recipe, facts or {}
+        self.net, self.average, self.hyperparameters = net, copy.deepcopy(net), hyperparameters
+        self.facts = facts or {}
         self.path, self.curve, self.plot = out / "checkpoint.pt", Curve(out / "curve.csv"), out / "curve.png"
-        self.optimizer = optimizer or Muon(net, recipe.rate, recipe.decay)
+        self.optimizer = optimizer or Muon(net, hyperparameters.rate, hyperparameters.weight_decay)
         self.step, spent, origin = 0, 0.0, 0.0
         if state:
             net.load_state_dict(state["average" if restart else "net"])
@@ -63,7 +51,7 @@ class Run:
             if not restart:
                 self.optimizer.load_state_dict(state["optimizer"])
         self.budget = Budget(minutes, spent, origin, clock)
-        self.peak = recipe.rate * (recipe.restart if origin or trained else 1)
+        self.peak = hyperparameters.rate * (hyperparameters.restart if origin or trained else 1)
         self.sums: dict[str, float] = {}
         self.since, self.saved, self.loss = 0, clock(), 0.0
 
@@ -80,13 +68,13 @@ class Run:
     def learn(self, parts: dict[str, Tensor], **seen: float) -> None:
         """One step down the sum of a loss's parts; the curve gets the mean of each, and of what else was `seen`."""
         for group in self.optimizer.param_groups:
-            group["lr"] = cosine_rate(self.peak, self.recipe.warmup, self.budget.fraction)
+            group["lr"] = cosine_rate(self.peak, self.hyperparameters.warmup, self.budget.fraction)
         costs = torch.stack(list(parts.values()))
         self.optimizer.zero_grad()
         costs.sum().backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.longest)
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.hyperparameters.gradient_clip)
         self.optimizer.step()
-        follow(self.average, self.net, min(self.recipe.average, (1 + self.step) / (20 + self.step)))
+        follow(self.average, self.net, min(self.hyperparameters.ema_decay, (1 + self.step) / (20 + self.step)))
         values = costs.tolist()  # at once: each time a GPU is waited for
         self.step, self.since, self.loss = self.step + 1, self.since + 1, sum(values)
         for name, value in {**dict(zip(parts, values, strict=True)), **seen}.items():
@@ -102,6 +90,6 @@ class Run:
             self.path,
             {"net": self.net.state_dict(), "average": self.average.state_dict(),
              "optimizer": self.optimizer.state_dict(), "step": self.step, "spent": self.budget.spent,
-             "origin": self.budget.origin, **self.facts},
+             "origin": self.budget.origin, KEY: self.hyperparameters.record(), **self.facts},
         )  # fmt: skip
         self.sums, self.since, self.saved = {}, 0, self.budget.clock()

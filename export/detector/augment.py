@@ -9,14 +9,11 @@ import numpy.typing as npt
 from export.common.engines import Array
 from export.detector.data import DOUBTFUL, FACE, IGNORE, UNCOVERED
 from export.detector.evaluate import at_long_side
+from export.detector.hyperparameters import DEFAULTS, Hyperparameters
 from export.detector.paint import Image, draw_mask, turn_away
 from export.detector.scene import Scene
 
 SMALLEST = 6.0  # faces under this many pixels in the crop are ignored: half a cell of the finest map
-DRAWN = 0.3  # share of the bare faces that get a mask
-TURNED = 0.5  # ... and that become the back of a head
-UNDER = 0.35  # share of the masks drawn that hang under the nose
-STRETCH = 0.06  # standard deviation of the log by which pictures get wider, and as much lower
 # A face of which less is left by the crop is doubtful, as people seldom label what a picture cuts off; one that still
 # takes more than this share of the window is ignored, or faces that fill the frame would be doubted with it.
 VISIBLE, LARGE = 0.5, 0.3
@@ -33,7 +30,9 @@ class Sample:
     landmarks: Array
 
 
-def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None = None) -> Sample:
+def place(
+    scene: Scene, size: int, rng: np.random.Generator, goal: Array | None = None, hp: Hyperparameters = DEFAULTS
+) -> Sample:
     """Cut a (size, size) window out of a scene at a random scale; `goal`, a box xyxy, shall be in it.
 
     Half of the time, and always with a goal, the picture has a long side of the window's to 720 pixels, as the runtime
@@ -45,15 +44,15 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
     landmarks, boxes, kinds = scene.landmarks, scene.boxes, scene.kinds
     bare = scene.bare & (kinds > IGNORE) & np.isfinite(landmarks).all((1, 2)) & (np.ptp(boxes[:, ::2], axis=1) > 12)
     chance = np.where(bare, rng.random(len(boxes)), 1.0)
-    changed = np.flatnonzero(chance < DRAWN + TURNED)
+    changed = np.flatnonzero(chance < hp.synthetic_masks + hp.turned_away)
     if len(changed):
         image, kinds = image.copy(), kinds.copy()
     kept = np.ones(len(boxes), bool)
     for i in changed:
-        if chance[i] >= DRAWN:
+        if chance[i] >= hp.synthetic_masks:
             kept[i] = not turn_away(image, landmarks[i], rng)
         else:
-            under = bool(rng.random() < UNDER)
+            under = bool(rng.random() < hp.masks_under_nose)
             draw_mask(image, landmarks[i], rng, under)
             kinds[i] = UNCOVERED if under else FACE
     landmarks, boxes, kinds = landmarks[kept], boxes[kept], kinds[kept]
@@ -84,7 +83,7 @@ def place(scene: Scene, size: int, rng: np.random.Generator, goal: Array | None 
     flip = rng.random() < 0.5
     cos, sin = np.cos(np.deg2rad(angle)) * scale, np.sin(np.deg2rad(angle)) * scale
     linear = np.array([[-cos, sin], [sin, cos]]) if flip else np.array([[cos, -sin], [sin, cos]])
-    stretch = np.exp(rng.normal(0, STRETCH) * np.array([1, -1]))
+    stretch = np.exp(rng.normal(0, hp.stretch) * np.array([1, -1]))
     linear = stretch[:, None] * linear
     affine = np.c_[linear, size / 2 - linear @ focus].astype(np.float32)
     if scale < 0.5:  # area averaging first, else shrinking aliases in a way no camera does
@@ -146,7 +145,7 @@ def doubt(kinds: npt.NDArray[np.int64], visible: Array, share: Array) -> npt.NDA
     return np.where(cut, np.where(share > LARGE, IGNORE, DOUBTFUL), kinds)
 
 
-def mosaic(scenes: list[Scene], size: int, rng: np.random.Generator) -> Sample:
+def mosaic(scenes: list[Scene], size: int, rng: np.random.Generator, hp: Hyperparameters = DEFAULTS) -> Sample:
     """Four scenes in one window: more faces and more scales a sample, and edges where no background is."""
     x, y = (int(v) for v in rng.uniform(0.35, 0.65, 2) * size)
     canvas = np.zeros((size, size, 3), np.uint8)
@@ -154,7 +153,7 @@ def mosaic(scenes: list[Scene], size: int, rng: np.random.Generator) -> Sample:
     for scene, (x0, y0, x1, y1) in zip(
         scenes, [(0, 0, x, y), (x, 0, size, y), (0, y, x, size), (x, y, size, size)], strict=True
     ):
-        tile = place(scene, max(x1 - x0, y1 - y0), rng)
+        tile = place(scene, max(x1 - x0, y1 - y0), rng, hp=hp)
         canvas[y0:y1, x0:x1] = tile.image[: y1 - y0, : x1 - x0]
         shift = np.array([x0, y0], np.float32)
         cut = np.minimum(tile.boxes, np.array([x1 - x0, y1 - y0] * 2, np.float32))

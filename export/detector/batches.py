@@ -10,16 +10,10 @@ from torch.utils.data import IterableDataset, get_worker_info
 from export.common.engines import Array, iou
 from export.detector.augment import MIRRORED, Sample, mosaic, place, whole
 from export.detector.data import DOUBTFUL, FACE, UNCOVERED
+from export.detector.hyperparameters import DEFAULTS, Hyperparameters
 from export.detector.paint import lay, wear
 from export.detector.scene import Scene
 
-# Share of the windows of 320 px, and of larger ones, that are whole pictures labelled by hand, as the runtime shows
-# them ('Fixing the train-test resolution discrepancy', 1906.06423): parts show faces larger, and less around them.
-WHOLE, WHOLE_LARGE = 0.5, 0.4
-MOSAICS = 0.35  # share of the others that are mosaics
-HARD = 0.15  # share of the rest that show a place where an earlier net erred
-PASTED = 0.3  # share of all but whole pictures with up to three such places that hold no face pasted in
-FACES_PASTED = 0.25  # ... and with up to three faces: masked, badly masked, bare and doubtful ones as often
 KINDS_PASTED = (FACE, UNCOVERED, DOUBTFUL)
 
 
@@ -84,12 +78,11 @@ def paste(sample: Sample, spot: Spot, rng: np.random.Generator) -> None:
 class Batches(IterableDataset[list[Sample]]):
     """An endless iterable of batches for `torch.utils.data.DataLoader` (batch_size=None).
 
-    sets: (weight, scenes) pairs. batch: windows of 320 px; of larger ones as many as have the same area.
-    mosaics: share of the windows that are mosaics, but for whole pictures.
+    sets: (weight, scenes) pairs.
     """
 
-    def __init__(self, sets: list[tuple[float, list[Scene]]], batch: int, seed: int, mosaics: float = MOSAICS) -> None:
-        self.sets, self.batch, self.seed, self.mosaics = sets, batch, seed, mosaics
+    def __init__(self, sets: list[tuple[float, list[Scene]]], seed: int, hp: Hyperparameters = DEFAULTS) -> None:
+        self.sets, self.seed, self.hp = sets, seed, hp
         self.weights = np.array([w for w, _ in sets]) / sum(w for w, _ in sets)
         self.hard = [(scene, goal) for _, scenes in sets for scene in scenes for goal in scene.hard]
         self.by_hand = [scene for _, scenes in sets for scene in scenes if scene.by_hand]
@@ -107,26 +100,27 @@ class Batches(IterableDataset[list[Sample]]):
             # Mostly 320, the size boards use; the larger ones show faces of up to 608 pixels, and whole pictures as the
             # runtime sees them at 640.
             size = int(rng.choice([320, 480, 640], p=[0.68, 0.08, 0.24]))
-            yield [self.sample(size, rng) for _ in range(max(1, round(self.batch * (320 / size) ** 2)))]
+            yield [self.sample(size, rng) for _ in range(max(1, round(self.hp.batch * (320 / size) ** 2)))]
 
     def scene(self, rng: np.random.Generator) -> Scene:
         scenes = self.sets[rng.choice(len(self.sets), p=self.weights)][1]
         return scenes[rng.integers(len(scenes))]
 
     def sample(self, size: int, rng: np.random.Generator) -> Sample:
-        if self.by_hand and rng.random() < (WHOLE if size == 320 else WHOLE_LARGE):
+        hp = self.hp
+        if self.by_hand and rng.random() < (hp.whole_pictures if size == 320 else hp.whole_pictures_large):
             made = whole(self.by_hand[rng.integers(len(self.by_hand))], size, rng)
             if rng.random() < 0.5:
                 made.image = wear(made.image, rng)
             return made
-        if rng.random() < self.mosaics:
-            made = mosaic([self.scene(rng) for _ in range(4)], size, rng)
-        elif self.hard and rng.random() < HARD:
+        if rng.random() < hp.mosaics:
+            made = mosaic([self.scene(rng) for _ in range(4)], size, rng, hp)
+        elif self.hard and rng.random() < hp.hard_examples:
             scene, goal = self.hard[rng.integers(len(self.hard))]
-            made = place(scene, size, rng, goal)
+            made = place(scene, size, rng, goal, hp)
         else:
-            made = place(self.scene(rng), size, rng)
-        for groups, share in ((self.faces, FACES_PASTED), ([self.empty], PASTED)):
+            made = place(self.scene(rng), size, rng, hp=hp)
+        for groups, share in ((self.faces, hp.pasted_faces), ([self.empty], hp.pasted_negatives)):
             if any(groups) and rng.random() < share:
                 for _ in range(rng.integers(1, 4)):
                     some = groups[rng.integers(len(groups))]

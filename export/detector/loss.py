@@ -11,20 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import complete_box_iou_loss
 
+from export.detector.hyperparameters import DEFAULTS, Hyperparameters
 from export.detector.net import STRIDES
 
 CENTRE_RADIUS = 1.5  # strides; cells this near a face's centre may answer for it even outside a tiny box
 MOST_CELLS = 10  # cells that may answer for one face
-BOX_WEIGHT, LANDMARK_WEIGHT, RANK_WEIGHT, DOUBT_WEIGHT, TAUGHT_WEIGHT = 4.0, 4.0, 6.0, 8.0, 4.0
-# The false positives that set a threshold are masked faces more than anything else: those that no label marks, of which
-# there are many wherever masks are worn. So that as many bare faces as masked ones shall be found, those known to show
-# nose or mouth count for more, which lowers what is doubtful among the others, and all others have to score less by
-# some log-odds to cost the same ('Long-tail learning via logit adjustment', 2007.07314). Teachers score both alike, so
-# what they tell of the others is lowered too.
-UNCOVERED_WEIGHT = 3.0
-COVERED_RELIEF, TOLD_RELIEF = 0.9, 0.5
-RANK_WIDTH = 0.5  # log-odds over which a pair's order turns
-WORST = 1  # places a picture that faces shall score above; several may be of one doubtful face
 LARGEST = 6.0  # log size in strides, either way: a box that has no area in float32 has no CIoU, only NaN
 
 
@@ -91,7 +82,7 @@ def assign(raw: Tensor, boxes: Tensor, cells: Tensor, faces: Tensor, owner: Tens
     return owner[face][won], cell[won], face[won]
 
 
-def rank(rivals: Tensor, faces: Tensor, weight: Tensor) -> Tensor:
+def rank(rivals: Tensor, faces: Tensor, weight: Tensor, width: float = DEFAULTS.rank_width) -> Tensor:
     """How often a rival scores above a face, among all pairs: 0..1.
 
     Few false positives are allowed, so a face is found when it scores above nearly all that is empty: the area under
@@ -100,12 +91,12 @@ def rank(rivals: Tensor, faces: Tensor, weight: Tensor) -> Tensor:
 
     Args:
         rivals: (R,) log-odds. faces: (M,) log-odds, -inf of those left out, see `best`.
-        weight: (M,) how much each face counts.
+        weight: (M,) how much each face counts. width: log-odds over which a pair's order turns.
     """
     faces, weight = faces[faces.isfinite()], weight[faces.isfinite()]
     if len(rivals) == 0 or len(faces) == 0:
         return (rivals.sum() + faces.sum()) * 0  # nothing, and still part of the graph
-    return weight @ ((rivals[None] - faces[:, None]) / RANK_WIDTH).sigmoid().mean(1) / weight.sum()
+    return weight @ ((rivals[None] - faces[:, None]) / width).sigmoid().mean(1) / weight.sum()
 
 
 def highest(score: Tensor, some: Tensor, count: int) -> Tensor:
@@ -142,18 +133,18 @@ def finds(boxes: Tensor, faces: Tensor, owner: Tensor) -> Tensor:
     return (overlap >= 0.3) | ((shared >= 0.75 * size) & (size >= 0.125 * face))
 
 
-def taught(said: Tensor, told: Tensor, count: int | None = None) -> Tensor:
+def distillation_loss(said: Tensor, told: Tensor, count: int | None = None) -> Tensor:
     """What it costs that log-odds of cls and obj, (..., 2), differ from those that teachers told ('Distilling the
     Knowledge in a Neural Network', 1503.02531); 0 where they agree. Divided by `count`, or by the number of cells in
     which teachers see a face."""
     sure = told.sigmoid()
     off, least = (F.binary_cross_entropy_with_logits(x, sure, reduction="sum") for x in (said, told))
-    return TAUGHT_WEIGHT * (off - least) / (count or sure[..., 1].sum().clamp(min=1))
+    return (off - least) / (count or sure[..., 1].sum().clamp(min=1))
 
 
 def loss(
     raw: Tensor, cells: Tensor, faces: Tensor, owner: Tensor, uncovered: Tensor, landmarks: Tensor, ignored: Tensor,
-    ignored_owner: Tensor, doubtful: Tensor, told: Tensor | None = None,
+    ignored_owner: Tensor, doubtful: Tensor, told: Tensor | None = None, hp: Hyperparameters = DEFAULTS,
 ) -> dict[str, Tensor]:  # fmt: skip
     """The parts of the loss, each divided by the number of assigned cells. Uncovered faces weigh more in the
     scores, and the others have to score less.
@@ -163,16 +154,16 @@ def loss(
             NaN where unknown.
         ignored: (K, 4) regions whose cells count neither way, ignored_owner (K,); those that are doubtful, bool (K,),
             hold a face that nobody labelled: labelled ones shall score above it.
-        told: (B, N, 2) log-odds, how teachers score every cell, to be learnt beside the labels, see `taught`.
+        told: (B, N, 2) log-odds by which teachers score every cell, see `distillation_loss`.
     """
     boxes, points = decode(raw, cells)
     b, cell, face = assign(raw.detach(), boxes.detach(), cells, faces, owner)
     count = max(1, len(b))
     positive = raw.new_zeros(raw.shape[:2])
     positive[b, cell] = 1.0
-    weight = 1 + (UNCOVERED_WEIGHT - 1) * uncovered.float()  # of a face
+    weight = 1 + (hp.uncovered_weight - 1) * uncovered.float()  # of a face
     quality, weights, relief = (torch.full_like(positive, start) for start in (0.0, 1.0, 0.0))
-    weights[b, cell], relief[b, cell] = weight[face], COVERED_RELIEF * ~uncovered[face]
+    weights[b, cell], relief[b, cell] = weight[face], hp.covered_margin * ~uncovered[face]
     scores = raw[..., :2] + relief[..., None]
     if len(b):
         quality[b, cell] = pair_iou(boxes.detach()[b, cell], faces[face]).clamp(0, 1)
@@ -191,26 +182,26 @@ def loss(
     }
     found = finds(boxes.detach(), faces, owner)
     if told is not None:
-        lower = TOLD_RELIEF * by_picture(found[~uncovered], owner[~uncovered], len(raw))
+        lower = hp.teacher_margin * by_picture(found[~uncovered], owner[~uncovered], len(raw))
         told = told - lower[..., None]
         # Teachers score doubtful faces as high as others.
-        parts["taught"] = taught(raw[..., :2][~vague], told[~vague], count)
+        parts["distillation"] = hp.distillation_weight * distillation_loss(raw[..., :2][~vague], told[~vague], count)
     if len(b):
         rivals = ~aside & ~by_picture(found, owner, len(raw)) & (positive == 0)
         # Doubtful faces score highest: were they all that is ranked, heads from behind and hands would rise unseen. And
         # each is one false positive, however many cells see it.
-        score, worst = scores.mean(-1), WORST * len(raw)
+        score, worst = scores.mean(-1), hp.rank_negatives * len(raw)
         tops = best(score, (b, cell), face, len(faces))
-        ranks = [rank(highest(score, some, worst), tops, weight) for some in (rivals, rivals & ~vague)]
-        parts["rank"] = RANK_WEIGHT * (ranks[0] + ranks[1]) / 2
+        ranks = [rank(highest(score, some, worst), tops, weight, hp.rank_width) for some in (rivals, rivals & ~vague)]
+        parts["rank"] = hp.rank_weight * (ranks[0] + ranks[1]) / 2
         pictures = ignored_owner[doubtful]
         seen = score[pictures].masked_fill(~(hit[doubtful] & rivals[pictures]), -torch.inf).amax(1)
-        parts["doubt"] = DOUBT_WEIGHT * rank(seen[seen.isfinite()], tops, weight)
-        parts["box"] = BOX_WEIGHT * complete_box_iou_loss(boxes[b, cell], faces[face], "sum") / count
+        parts["doubt"] = hp.doubt_weight * rank(seen[seen.isfinite()], tops, weight, hp.rank_width)
+        parts["box"] = hp.box_weight * complete_box_iou_loss(boxes[b, cell], faces[face], "sum") / count
         known = landmarks[face].isfinite().all(-1).all(-1)
         if known.any():
             side = (faces[face][known][:, 2:] - faces[face][known][:, :2]).mean(1)[:, None, None]
             off = (points[b, cell][known] - landmarks[face][known]) / side
             gap = F.smooth_l1_loss(off, torch.zeros_like(off), beta=0.05, reduction="sum")
-            parts["kps"] = LANDMARK_WEIGHT * gap / 10 / count
+            parts["kps"] = hp.landmark_weight * gap / 10 / count
     return parts

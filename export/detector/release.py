@@ -7,16 +7,15 @@ from typing import Any
 from edge_app.inference.manifest import FRAME_RESIZE
 from edge_app.inference.model import models_dir
 from export.common.engines import open_engine
+from export.common.hyperparameters import KEY
 from export.common.manifest import write_manifest
-from export.common.release import CAUTION, command_line
+from export.common.release import CAUTION, command_line, recorded
 from export.common.shared import shared_data
 from export.common.training import Curve, load_checkpoint
 from export.detector import evaluate as measure
-from export.detector.augment import DRAWN, TURNED, UNDER
-from export.detector.batches import FACES_PASTED, PASTED, WHOLE, WHOLE_LARGE
+from export.detector.hyperparameters import DEFAULTS
 from export.detector.net import OUTPUTS, kernels_of, like
 from export.detector.to_onnx import describe_teacher, export_detector
-from export.detector.train import BATCH
 
 SIZES = (320, 640)  # detector input sizes that are measured
 # Folder in `models`, name, and purpose.
@@ -31,7 +30,7 @@ TEACHER = (
     "Teaches face detectors (`train-detector --teacher`); {} times as wide, too slow for boards.",
 )
 # Options of training that its command names where they differ.
-USUAL = {"device": "cpu", "batch": BATCH, "times": 1}
+USUAL = {"device": "cpu", "batch": DEFAULTS.batch, "times": 1}
 
 
 def release_detector(run: Path, folder: Path | None = None, version: str = "1") -> dict[str, Any]:
@@ -51,6 +50,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
     measure.plot({f"{size} px": r for size, r in results.items()}, folder / "plots" / "recall.png")
     Curve(run / "curve.csv").plot(folder / "plots" / "training.png")
     (folder / "training.csv").write_bytes((run / "curve.csv").read_bytes())
+    batch = state.get(KEY, state).get("batch", DEFAULTS.batch)  # older checkpoints have it beside the rest
     parts, start = " and ".join(map(str, state.get("averaged", []))), state.get("start")
     teachers, own = state.get("teachers", []), "models/face_detector/model.onnx"
     measured = {f"scenes/val, long side {s} px": _without_time(r.report()) for s, r in results.items()}
@@ -84,22 +84,21 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
                 "auto_bare.json: 663 photos and auto_street.json: 392 street frames, boxed by machine",
                 "photos/train: 4,367 photos in which YuNet is sure of a face; landmarks everywhere come from YuNet",
                 "boxes of all sets moved to end where those of ilc-2021 do",
-                f"whole pictures labelled by hand in {100 * WHOLE:g} % of the windows of 320 px and "
-                f"{100 * WHOLE_LARGE:g} % of larger ones",
-                f"in other windows, of bare faces with landmarks {100 * DRAWN:g} % get a drawn mask, "
-                f"{100 * UNDER:g} % of those below the nose, {100 * TURNED:g} % become backs of heads",
+                "windows are whole pictures labelled by hand (`whole_pictures`), mosaics or parts of a picture; in the "
+                "latter two some bare faces get a synthetic mask or become the back of a head, and places and faces of "
+                "other pictures are pasted; the shares are the hyperparameters below",
                 "hard.csv: faces that no label marks, ignored (of train.json: to score below labelled ones); places "
-                f"where an earlier net erred, shown more often and (where no face is) pasted into {100 * PASTED:g} % "
-                "of those windows",
-                "faces of pictures labelled by hand, those that people left out too, pasted into "
-                f"{100 * FACES_PASTED:g} % of them",
+                "where an earlier net erred, shown more often and, where no face is, pasted elsewhere",
             ],
             "caution": CAUTION,
-            "command": command_line("train-detector", own, "runs/wide/teacher.onnx", {**state, "times": times}, USUAL),
+            "command": command_line(
+                "train-detector", own, "runs/wide/teacher.onnx", {**state, "batch": batch, "times": times}, USUAL
+            ),
             **({"weights at the start": start} if start else {}),
             **({"learnt from": teachers} if teachers else {}),
             **({"where": state["where"]} if state.get("where") else {}),
             **({"weights": f"mean of those at {parts} (`python -m export average`)"} if parts else {}),
+            **recorded(state),
             "steps": state.get("step"),
             "minutes": round(state.get("spent", 0) / 60, 1),
             "limits": [

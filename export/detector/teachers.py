@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from export.detector.hyperparameters import DEFAULTS
 from export.detector.net import Net, by_cell
-
-LAID_OVER = 0.5  # of a mixture, at most this share is the picture laid over
 
 
 def without_norms(net: Net) -> Net:
@@ -46,10 +45,10 @@ class Teachers:
         return by_cell([m.flip(-1) for m in maps] if mirrored else maps)
 
 
-def mixtures(images: Tensor) -> Tensor:
+def mixtures(images: Tensor, most: float = DEFAULTS.mixup) -> Tensor:
     """Each picture of uint8 (B, 3, S, S) with another laid over it, seen through. Nobody has labelled those, and
     no teacher knows them by heart: there a net learns how teachers judge, not what they remember ('Knowledge
-    distillation: A good teacher is patient and consistent', 2106.05237)."""
-    share = LAID_OVER * torch.rand(len(images), 1, 1, 1, device=images.device)
+    distillation: A good teacher is patient and consistent', 2106.05237). most: largest share of the other picture."""
+    share = most * torch.rand(len(images), 1, 1, 1, device=images.device)
     over = images[torch.randperm(len(images), device=images.device)]
     return torch.lerp(images.float(), over.float(), share).round().to(images.dtype)

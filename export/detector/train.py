@@ -21,13 +21,14 @@ from torch.utils.data import DataLoader
 
 from edge_app.errors import UsageError, first_line
 from export.common.from_onnx import adopt, kernels, origin
-from export.common.run import Recipe, Run
+from export.common.run import Run
 from export.common.shared import shared_data
 from export.common.training import load_checkpoint, once, seed_everything
 from export.detector.augment import Sample
-from export.detector.batches import MOSAICS, Batches
+from export.detector.batches import Batches
 from export.detector.data import DOUBTFUL, IGNORE, UNCOVERED, agree, load_sets
-from export.detector.loss import grid, loss, taught
+from export.detector.hyperparameters import DEFAULTS, Hyperparameters
+from export.detector.loss import distillation_loss, grid, loss
 from export.detector.mining import hard_file, mark, read
 from export.detector.net import (
     INPUT_SCALE,
@@ -42,12 +43,6 @@ from export.detector.scene import Scene
 from export.detector.teachers import Teachers, mixtures, without_norms
 from export.detector.to_onnx import describe_teacher, export_detector
 
-BATCH = 32  # windows of 320 px; fewer of larger ones
-# A batch-normalised net this small takes so high a rate; no other was tried. The averaged weights are those of about
-# the last 1,400 steps.
-RECIPE = Recipe(rate=3e-3, decay=0.03, warmup=0.02, average=0.9993, longest=10.0, restart=0.25)
-# The last share of a run sees no mosaics, only pictures as cameras give them, as in 'YOLOX' (2107.08430).
-PLAIN = 0.25
 COMPILE_MINUTES = 10.0  # a compiled step is about 1.4 times as fast; compiling takes a minute for each window size
 
 
@@ -73,14 +68,13 @@ def collate(samples: list[Sample]) -> dict[str, Tensor]:
 
 
 def load_batches(
-    sets: list[tuple[float, list[Scene]]], seed: int, batch: int, mosaics: float = MOSAICS, workers: int = 1,
-    pin: bool = False,
-) -> Iterator[dict[str, Tensor]]:  # fmt: skip
+    sets: list[tuple[float, list[Scene]]], seed: int, hp: Hyperparameters, workers: int = 1, pin: bool = False
+) -> Iterator[dict[str, Tensor]]:
     """Endless batches, made ahead in `workers` more processes; pin: where a GPU reads them fastest."""
     cv2.setNumThreads(1)  # a process forked beside OpenCV's threads may wait for them for ever
     return iter(
         DataLoader(
-            Batches(sets, batch, seed, mosaics), None, num_workers=workers, collate_fn=collate, prefetch_factor=4,
+            Batches(sets, seed, hp), None, num_workers=workers, collate_fn=collate, prefetch_factor=4,
             pin_memory=pin, multiprocessing_context="fork",  # they share the decoded pictures
         )
     )  # fmt: skip
@@ -92,13 +86,15 @@ def training_scenes(cache: Path) -> list[tuple[float, list[Scene]]]:
     return load_sets(data, data.parent / "peers" / "face_detection_yunet_2023mar.onnx", cache)
 
 
-def released(file: Path, sets: list[tuple[float, list[Scene]]], seed: int, times: int = 1) -> Net:
+def released(
+    file: Path, sets: list[tuple[float, list[Scene]]], seed: int, times: int = 1, hp: Hyperparameters = DEFAULTS
+) -> Net:
     """The network of a released ONNX file, to be finetuned. Raises UsageError where it is no detector's, or not `times`
     as wide."""
     net = like(kernels(file))
     if times not in (1, net.times):
         raise UsageError(f"{file}: a network of another shape; expected one of --times {times}, or none given")
-    windows = (collate(samples)["images"].float() for samples in islice(Batches(sets, BATCH, seed), 8))
+    windows = (collate(samples)["images"].float() for samples in islice(Batches(sets, seed, hp), 8))
     adopt(net, file, windows, INPUT_SCALE)
     return net
 
@@ -108,12 +104,6 @@ def open_teacher(file: Path) -> Net:
     net = without_norms(like(kernels(file)))
     adopt(net, file, (), INPUT_SCALE)
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return, unused-ignore]
-
-
-def recipe(batch: int) -> Recipe:
-    """`RECIPE` for steps of `batch` windows: the rate grows with the square root ('On the SDEs and Scaling Rules for
-    Adaptive Gradient Algorithms', 2205.10287)."""
-    return dataclasses.replace(RECIPE, rate=RECIPE.rate * (batch / BATCH) ** 0.5)
 
 
 def open_device(name: str) -> torch.device:
@@ -127,8 +117,8 @@ def open_device(name: str) -> torch.device:
 def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True,
     sets: list[tuple[float, list[Scene]]] | None = None, restart: bool = False, start: Path | None = None,
-    teachers: Sequence[Path] = (), device: str = "cpu", workers: int = 1, batch: int | None = None, times: int = 1,
-    mix: bool = False, clock: Callable[[], float] = time.monotonic,
+    teachers: Sequence[Path] = (), device: str = "cpu", workers: int = 1, times: int = 1, mix: bool = False,
+    hyperparameters: Hyperparameters | None = None, clock: Callable[[], float] = time.monotonic,
 ) -> Path:  # fmt: skip
     """Train for `minutes` (all resumed runs together) and return the checkpoint's path.
 
@@ -137,14 +127,14 @@ def train(
         threads: CPU threads of the training step.
         resume: go on from a checkpoint in `out`; otherwise start anew.
         sets: weights and training scenes; None: all sets of the shared data.
-        restart: begin the schedule again at the checkpoint's averaged net, with `Recipe.restart` of the peak rate.
+        restart: begin the schedule again at the checkpoint's averaged net, with `restart` of the peak rate.
         start: ONNX file of an earlier detector to begin at, as with `restart`; None: from scratch.
         teachers: ONNX files of detectors to learn from beside the labels, see `Teachers`.
         device: where to train, as torch names it. workers: processes that prepare batches.
-        batch: windows of 320 px in a step; None: `BATCH`.
         times: 1: `FaceNet`; more: a `PlainNet` as wide, which is a teacher: teacher.onnx is written to `out` too. A
             resumed run keeps the net it began with, and one that begins at a file that file's, see `released`.
         mix: learn what teachers tell of the `mixtures` of each batch too, which takes a step twice the arithmetic.
+        hyperparameters: None: those that a resumed run began with, else `DEFAULTS`.
         clock: seconds since any moment.
 
     Raises:
@@ -156,7 +146,8 @@ def train(
     if mix and not teachers:
         raise UsageError("--mix: nobody tells of mixtures; expected --teacher ONNX with it")
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
-    place, batch = open_device(device), batch or BATCH
+    place = open_device(device)
+    hp = hyperparameters or (None if restart else Hyperparameters.recorded(state)) or DEFAULTS
     begun, taught_by = origin(start) if start else None, [origin(file) for file in teachers]
     tell = Teachers([open_teacher(file).to(place, torch.bfloat16) for file in teachers]) if teachers else None
     if sets is None:
@@ -167,30 +158,29 @@ def train(
     with ThreadPoolExecutor() as pool:  # here, or each process would decode them again
         list(pool.map(Scene.image, (scene for _, scenes in sets for scene in scenes)))
     seed_everything(seed)
-    where = [f"{device}, {batch} windows of 320 px a step"]
+    where = [f"{device}, {hp.batch} windows of 320 px a step"]
     if state:
         net, begun = like(kernels_of(state["average"])), state.get("start")
         taught_by, where = once(state.get("teachers", []), taught_by), once(state.get("where", []), where)
     else:
-        net = released(start, sets, seed, times) if start else FaceNet() if times == 1 else PlainNet(times=times)
+        net = released(start, sets, seed, times, hp) if start else FaceNet() if times == 1 else PlainNet(times=times)
     net = net.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     facts = {
-        "start": begun, "teachers": taught_by, "mix": mix, "seed": seed, "device": device, "batch": batch,
-        "where": where,
+        "start": begun, "teachers": taught_by, "mix": mix, "seed": seed, "device": device, "where": where,
     }  # fmt: skip
     torch.backends.cudnn.benchmark = True  # of three window sizes, each many times
-    run = Run(out, net, recipe(batch), minutes, state, restart, facts, trained=start is not None, clock=clock)
-    load = functools.partial(load_batches, sets, batch=batch, workers=workers, pin=place.type == "cuda")
-    batches, plain = load(seed * 1000 + run.step), False
+    run = Run(out, net, hp, minutes, state, restart, facts, trained=start is not None, clock=clock)
+    load = functools.partial(load_batches, sets, workers=workers, pin=place.type == "cuda")
+    batches, plain = load(seed * 1000 + run.step, hp), False
     forward: Callable[[Tensor], list[Tensor]] = net
     if place.type == "cpu" and minutes - run.budget.spent / 60 >= COMPILE_MINUTES and shutil.which("g++"):
         forward = torch.compile(net, dynamic=False)
     for fraction in run:
-        if not plain and fraction > 1 - PLAIN:
-            batches, plain = load(seed * 1000 + run.step + 1, mosaics=0.0), True
+        if not plain and fraction > 1 - hp.no_mosaics:
+            batches, plain = load(seed * 1000 + run.step + 1, dataclasses.replace(hp, mosaics=0.0)), True
         given = {name: part.to(place, non_blocking=True) for name, part in next(batches).items()}
         images = given.pop("images")
-        seen = torch.cat([images, mixtures(images)]) if mix else images
+        seen = torch.cat([images, mixtures(images, hp.mixup)]) if mix else images
         # bfloat16 convolutions train 2.7 times faster than float32 on CPUs that have them; the loss stays float32.
         with torch.autocast(place.type, torch.bfloat16):
             maps = forward(seen)
@@ -198,9 +188,9 @@ def train(
         count, raw = len(images), by_cell(maps)  # (B, N, 16)
         if told is not None:
             given["told"] = told[:count]
-        parts = loss(raw[:count], grid((images.shape[2], images.shape[3]), raw.device), **given)
+        parts = loss(raw[:count], grid((images.shape[2], images.shape[3]), raw.device), **given, hp=hp)
         if mix and told is not None:
-            parts["mixed"] = taught(raw[count:, :, :2], told[count:])
+            parts["mixup"] = hp.distillation_weight * distillation_loss(raw[count:, :, :2], told[count:])
         run.learn(parts)
     if net.times > 1:
         file = out / "teacher.onnx"

@@ -1,6 +1,7 @@
 """The whole workshop on a tiny scale: train, resume, export, quantize, measure, and the runtime opens the result."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,12 +20,15 @@ from edge_app.vision.crops import crop_face, to_network_input
 from edge_app.vision.detector import open_detector
 from export.classifier import evaluate as measure
 from export.classifier.data import MASK, NO_MASK, Face, Faces, cut_region, store_faces
+from export.classifier.hyperparameters import TEACHER, Hyperparameters
 from export.classifier.paint import draw_mask
 from export.classifier.release import build_classifier
 from export.classifier.teacher import train as train_teacher
 from export.classifier.train import load, train
 from export.common.training import Curve, load_checkpoint
 from tests.workshop import StepClock, first_kernel
+
+SMALL = Hyperparameters(batch=16)
 
 BOX = np.array([175, 65, 275, 190], np.float32)  # of the astronaut's face
 POINTS = np.array([[205, 115], [247, 112], [228, 135], [211, 158], [246, 156]], np.float32)
@@ -58,13 +62,14 @@ def run(astronaut: npt.NDArray[np.uint8], tmp_path_factory: pytest.TempPathFacto
     """A training of some seconds, stopped once and resumed."""
     out = tmp_path_factory.mktemp("run")
     faces = store_faces(iter(views(astronaut, 40, seed=0)), out / "faces")
-    checkpoint = train(out, 3 / 60, seed=0, threads=1, faces=faces, width=8, batch=16, clock=StepClock())
+    checkpoint = train(out, 3 / 60, seed=0, threads=1, faces=faces, width=8, hyperparameters=SMALL, clock=StepClock())
     first = load_checkpoint(checkpoint)
     assert first is not None
-    train(out, 1.5, seed=0, threads=1, faces=faces, batch=16, clock=StepClock())
+    train(out, 1.5, seed=0, threads=1, faces=faces, clock=StepClock())
     second = load_checkpoint(checkpoint)
     assert second is not None
-    assert second["width"] == 8  # a resumed run keeps the network it began with
+    # A resumed run keeps the network and the hyperparameters it began with.
+    assert (second["width"], second["hyperparameters"]["batch"]) == (8, 16)
     assert second["step"] > first["step"] > 0
     assert second["spent"] > first["spent"]
     return out
@@ -106,8 +111,9 @@ def test_the_model_folder_is_whole_and_both_precisions_agree(folder: Path, astro
 def pupil(run: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training of one step that goes on from the released file, with a teacher of a few steps."""
     out, faces = tmp_path_factory.mktemp("pupil"), Faces(run / "faces")
-    teacher = train_teacher(out / "teacher", 0.1, threads=1, faces=faces, batch=16)
-    train(out, 0.002, 1, 1, faces=faces, width=8, batch=16, start=folder / "model.onnx", teachers=[teacher])
+    teacher = train_teacher(out / "teacher", 0.1, threads=1, faces=faces, hyperparameters=replace(TEACHER, batch=16))
+    start = folder / "model.onnx"
+    train(out, 0.002, 1, 1, faces=faces, width=8, hyperparameters=SMALL, start=start, teachers=[teacher])
     return out
 
 

@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -26,6 +27,7 @@ from edge_app.vision.detector import ENGINES, open_detector
 from export.classifier import evaluate as evaluate_classifier
 from export.classifier import train as classifier
 from export.classifier.data import MASK, NO_MASK, Faces, Finder, coco_faces, store_faces
+from export.classifier.hyperparameters import Hyperparameters as ForClassifier
 from export.classifier.release import build_classifier
 from export.classifier.to_onnx import export_classifier
 from export.common.from_onnx import origin
@@ -34,6 +36,7 @@ from export.common.training import Curve, load_checkpoint, save_checkpoint
 from export.detector import train as detector
 from export.detector.batches import Batches
 from export.detector.data import FACE
+from export.detector.hyperparameters import Hyperparameters
 from export.detector.loss import grid, loss
 from export.detector.net import INPUT_SCALE, OUTPUTS, FaceNet, Net, PlainNet
 from export.detector.release import release_detector
@@ -112,7 +115,7 @@ def cost(weights: dict[str, torch.Tensor], sets: list[tuple[float, list[Scene]]]
     """What one fixed batch costs a detector."""
     net = FaceNet()
     net.load_state_dict(weights)
-    batch = detector.collate(next(iter(Batches(sets, 8, seed=99))))
+    batch = detector.collate(next(iter(Batches(sets, 99, Hyperparameters(batch=8)))))
     images = batch.pop("images").float()
     with torch.no_grad():
         raw = detector.by_cell(net(images))
@@ -145,10 +148,10 @@ def test_a_detector_trains_resumes_and_is_released(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGE_APP_SHARED", str(world))
-    monkeypatch.setattr(detector, "BATCH", 4)
+    small = Hyperparameters(batch=4)
     sets = [(1.0, detector_scenes(world))]
     run, folder = tmp_path / "run", tmp_path / "model"
-    path = detector.train(run, 6 / 60, threads=1, sets=sets, clock=StepClock())
+    path = detector.train(run, 6 / 60, threads=1, sets=sets, hyperparameters=small, clock=StepClock())
     first = load_checkpoint(path)
     assert detector.train(run, 12 / 60, threads=1, sets=sets, clock=StepClock()) == path
     second = load_checkpoint(path)
@@ -171,6 +174,8 @@ def test_a_detector_trains_resumes_and_is_released(
     assert training["steps"] == second["step"]
     assert training["where"] == ["cpu, 4 windows of 320 px a step"]
     assert "--batch 4" in training["command"]
+    assert training["hyperparameters"] == asdict(small)  # kept by the resumed run, which was given none
+    assert "synthetic_masks 0.3" in (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert (folder / "plots" / "recall.png").is_file()
     assert "# face_detector 0" in (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     image = cv2.imread(str(world / "data" / "scenes" / "images" / "val0.jpg"))
@@ -179,11 +184,12 @@ def test_a_detector_trains_resumes_and_is_released(
         assert found.xyxy.shape[1] == 4
 
     file = folder / "model.onnx"
-    detector.train(tmp_path / "wide", 3 / 60, 1, 1, sets=sets, times=2, clock=StepClock())
+    detector.train(tmp_path / "wide", 3 / 60, 1, 1, sets=sets, times=2, hyperparameters=small, clock=StepClock())
     teachers = [file, tmp_path / "wide" / "teacher.onnx"]
     again = detector.train(
-        tmp_path / "again", 3 / 60, 1, 1, sets=sets, start=file, teachers=teachers, mix=True, clock=StepClock()
-    )
+        tmp_path / "again", 3 / 60, 1, 1, sets=sets, start=file, teachers=teachers, mix=True, hyperparameters=small,
+        clock=StepClock(),
+    )  # fmt: skip
     third = load_checkpoint(again) or {}
     known = ["model.onnx of version 0", "a detector 2 times as wide, trained for 0 minutes on cpu"]
     release_detector(tmp_path / "wide", tmp_path / "teacher")
@@ -194,7 +200,7 @@ def test_a_detector_trains_resumes_and_is_released(
     assert origin(tmp_path / "teacher" / "model.onnx") == known[1]
     assert (third["start"], third["teachers"]) == (known[0], known)
     learnt = Curve(tmp_path / "again" / "curve.csv").rows()[-1]
-    assert min(float(learnt["taught"]), float(learnt["mixed"])) >= 0
+    assert min(float(learnt["distillation"]), float(learnt["mixup"])) >= 0
     release_detector(tmp_path / "again", tmp_path / "taught", version="1")
     released_by = Model(tmp_path / "taught").manifest.training
     assert released_by["learnt from"] == known
@@ -208,10 +214,17 @@ def test_a_detector_trains_resumes_and_is_released(
     assert fourth["step"] > third["step"]
     # A resumed run still knows where it began and from whom it learnt.
     assert (fourth["start"], fourth["teachers"]) == (third["start"], third["teachers"])
-    fifth = load_checkpoint(go_on((fourth["spent"] + 3) / 60, restart=True)) or {}
+    fifth = load_checkpoint(go_on((fourth["spent"] + 3) / 60, restart=True, hyperparameters=small)) or {}
     assert fifth["origin"] == fourth["spent"]  # where the schedule began again
     release_detector(tmp_path / "again", tmp_path / "restarted", version="2")
     assert Model(tmp_path / "restarted").manifest.training["learnt from"] == known
+    # A checkpoint of before they were kept can be released as well.
+    older = {k: v for k, v in fifth.items() if k != "hyperparameters"} | {"batch": 256}
+    save_checkpoint(tmp_path / "again" / "checkpoint.pt", older)
+    release_detector(tmp_path / "again", tmp_path / "older", version="3")
+    training = Model(tmp_path / "older").manifest.training
+    assert training["hyperparameters"] == "not recorded by this run"
+    assert "--batch 256" in training["command"]
 
 
 @pytest.mark.parametrize(("of", "size"), [(FaceNet, (320, 320)), (FaceNet, (416, 288)), (PlainNet, (416, 288))])
@@ -244,7 +257,9 @@ def test_a_classifier_learns_and_is_released_in_both_precisions(world: Path, tmp
     val = evaluate_classifier.read_coco(scenes / "val.json", scenes / "images")
     steps: list[int] = []
     for seconds in (110, 220):
-        path = classifier.train(run, seconds / 60, threads=1, faces=faces, width=8, batch=16, clock=StepClock())
+        path = classifier.train(
+            run, seconds / 60, 0, 1, faces=faces, width=8, hyperparameters=ForClassifier(batch=16), clock=StepClock()
+        )
         steps.append((load_checkpoint(path) or {})["step"])
         worst = export_classifier(classifier.load(path), tmp_path / "try.onnx", 112)
         assert worst < 1e-3

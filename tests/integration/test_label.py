@@ -23,12 +23,15 @@ from edge_app.errors import UsageError
 from edge_app.vision.crops import crop_face, to_network_input
 from export.__main__ import main
 from export.classifier.data import INCORRECT, MASK, NO_MASK, Finder, coco_faces, store_faces
+from export.classifier.hyperparameters import Hyperparameters
 from export.classifier.more import JoinedFaces, added_faces
 from export.classifier.train import load, train
 from export.common import coco as coco_file
 from export.common.engines import iou
 from export.common.training import load_checkpoint
 from tests.integration.test_classifier_workshop import views
+
+SMALL = Hyperparameters(batch=8)
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
 
@@ -176,7 +179,9 @@ def test_a_training_sees_what_was_added(week: Path, astronaut: Pixels, label: La
     base = store_faces(iter(others), run / "faces")
     called = {}
     for name, add in (("without", []), ("with", [out, out])):
-        path = train(tmp_path / name, 0.5, threads=1, faces=base, width=8, batch=8, add=add, clock=StepClock())
+        path = train(
+            tmp_path / name, 0.5, threads=1, faces=base, width=8, hyperparameters=SMALL, add=add, clock=StepClock()
+        )
         state = load_checkpoint(path)
         assert state is not None
         assert state["added"] == [("labels.json", 1)] * len(add)

@@ -81,12 +81,13 @@ from skimage.data import astronaut
 from edge_app.inference.model import Model
 from export.classifier.train import train
 from export.classifier.data import Faces, store_faces
+from export.classifier.hyperparameters import Hyperparameters
 from export.classifier.release import build_classifier
 from tests.integration.test_classifier_workshop import as_crops, views
 
 portrait = astronaut()[..., ::-1]
 faces = store_faces(iter(views(portrait, 40, seed=0)), Path("faces"))
-train(Path("run"), 0.02, seed=0, threads=1, faces=faces, width=8, batch=16)
+train(Path("run"), 0.02, seed=0, threads=1, faces=faces, width=8, hyperparameters=Hyperparameters(batch=16))
 build_classifier(Path("run"), Path("model"), Faces(Path("faces")), as_crops(views(portrait, 20, seed=1)), "drawn", "t")
 Model(Path("model")).session("int8")
 """

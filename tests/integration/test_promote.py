@@ -21,10 +21,13 @@ from edge_app.inference.model import Model, models_dir
 from edge_app.vision.classifier import MaskClassifier
 from export.__main__ import main
 from export.classifier.data import MASK, NO_MASK, Faces, store_faces
+from export.classifier.hyperparameters import Hyperparameters
 from export.classifier.release import build_classifier
 from export.classifier.train import train
 from export.common.manifest import save_manifest
 from tests.integration.test_classifier_workshop import BOX, as_crops, views
+
+SMALL = Hyperparameters(batch=16)
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
 
@@ -39,7 +42,7 @@ def wrong(astronaut: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for face in faces:
         face.kind = NO_MASK if face.kind == MASK else MASK
     store_faces(iter(faces), out / "faces")
-    train(out, 0.75, seed=0, threads=1, faces=Faces(out / "faces"), width=8, batch=16, clock=StepClock())
+    train(out, 0.75, seed=0, threads=1, faces=Faces(out / "faces"), width=8, hyperparameters=SMALL, clock=StepClock())
     folder = out / "mask_classifier"
     build_classifier(out, folder, Faces(out / "faces"), as_crops(views(astronaut, 40, seed=1)), "drawn views", "wrong")
     return folder

@@ -17,6 +17,7 @@ from export.detector import batches as detector_batches
 from export.detector.augment import place
 from export.detector.batches import Batches
 from export.detector.data import DOUBTFUL, FACE, IGNORE
+from export.detector.hyperparameters import Hyperparameters
 from export.detector.mining import MISSED, NOTHING, TILE, UNMARKED, Place, hard_file, mark, mine, read, sheets, write
 from export.detector.scene import Scene
 
@@ -159,10 +160,9 @@ def test_batches_come_back_to_hard_places(monkeypatch: pytest.MonkeyPatch) -> No
     sets = [(1.0, [easy]), (1e-9, [hard])]  # the second is met as a hard place or not at all
 
     def share(of: float, pasted: float = 0.0) -> float:
-        monkeypatch.setattr(detector_batches, "HARD", of)
-        monkeypatch.setattr(detector_batches, "PASTED", pasted)
+        hp = Hyperparameters(mosaics=0.0, hard_examples=of, pasted_negatives=pasted)
         monkeypatch.setattr(detector_batches, "wear", lambda image, rng: image)
-        stream = iter(Batches(sets, 32, seed=0, mosaics=0.0))
+        stream = iter(Batches(sets, 0, hp))
         return float(np.mean([blue(sample.image) > 0 for _ in range(4) for sample in next(stream)]))
 
     assert share(0.0) == 0

@@ -19,7 +19,6 @@ import torch
 from edge_app.errors import UsageError
 from edge_app.inference.model import models_dir
 from edge_app.vision.crops import crop_face
-from export.classifier import augment as classifier_augment
 from export.classifier.augment import degrade, vary
 from export.classifier.data import (
     INCORRECT,
@@ -32,6 +31,7 @@ from export.classifier.data import (
     cut_region,
     store_faces,
 )
+from export.classifier.hyperparameters import Hyperparameters
 from export.classifier.paint import draw_chin_mask, draw_mask
 from export.classifier.to_onnx import export_classifier
 from export.classifier.train import Batches, MaskNet
@@ -147,12 +147,10 @@ class TestVary:
 
     @pytest.mark.parametrize(("mask", "chin", "target"), [(1.0, 0.0, MASK), (0.0, 1.0, NO_MASK), (0.0, 0.0, NO_MASK)])
     def test_a_drawn_mask_changes_the_class_and_a_chin_mask_does_not(
-        self, mask: float, chin: float, target: int, monkeypatch: pytest.MonkeyPatch
+        self, mask: float, chin: float, target: int
     ) -> None:
-        monkeypatch.setattr(classifier_augment, "DRAW_MASK", mask)
-        monkeypatch.setattr(classifier_augment, "DRAW_CHIN_MASK", chin)
-        rng = np.random.default_rng(0)
-        assert {vary(face(NO_MASK), None, rng)[1] for _ in range(40)} == {target}
+        hp, rng = Hyperparameters(synthetic_masks=mask, chin_masks=chin), np.random.default_rng(0)
+        assert {vary(face(NO_MASK), None, rng, hp)[1] for _ in range(40)} == {target}
 
     def test_a_face_of_which_only_the_box_is_known(self) -> None:
         given, rng = face(NO_MASK), np.random.default_rng(0)
@@ -173,19 +171,19 @@ class TestBatches:
         return store_faces((face(k, s, i) for i, (k, s) in enumerate(rows)), tmp_path / "faces")
 
     def test_both_classes_have_about_the_same_share(self, faces: Faces) -> None:
-        x, target = next(iter(Batches(faces, 300, seed=0)))
+        x, target = next(iter(Batches(faces, 0, Hyperparameters(batch=300))))
         assert (tuple(x.shape), x.dtype, target.dtype) == ((300, 3, 112, 112), torch.float32, torch.float32)
         assert -1 <= float(x.min()) < -0.5 < 0.5 < float(x.max()) <= 1
         assert {tuple(row) for row in target.tolist()} == {(1, 0), (0, 1)}
         assert 0.42 < float(target[:, MASK].mean()) < 0.62
 
     def test_a_small_source_is_drawn_more_often_than_its_size_says(self, faces: Faces) -> None:
-        batches, rng = Batches(faces, 4, seed=0), np.random.default_rng(0)
+        batches, rng = Batches(faces, 0, Hyperparameters(batch=4)), np.random.default_rng(0)
         picks = [batches.pick(MASK, rng) for _ in range(600)]
         assert np.mean([i == 9 for i in picks]) == pytest.approx(1 / 4, abs=0.06)  # sqrt(1) of sqrt(9) + sqrt(1)
 
     def test_a_seed_gives_the_same_batches(self, faces: Faces) -> None:
-        (a, ta), (b, tb), (c, _) = (next(iter(Batches(faces, 8, seed))) for seed in (1, 1, 2))
+        (a, ta), (b, tb), (c, _) = (next(iter(Batches(faces, seed, Hyperparameters(batch=8)))) for seed in (1, 1, 2))
         assert torch.equal(a, b)
         assert torch.equal(ta, tb)
         assert not torch.equal(a, c)
@@ -193,8 +191,8 @@ class TestBatches:
     def test_a_teacher_has_its_share_of_each_target(self, faces: Faces, tmp_path: Path) -> None:
         net = MaskNet(8).eval()
         export_classifier(net, tmp_path / "teacher.onnx", 112)
-        x, plain = next(iter(Batches(faces, 8, seed=1)))
-        same, taught = next(iter(Batches(faces, 8, seed=1, teachers=[tmp_path / "teacher.onnx"])))
+        x, plain = next(iter(Batches(faces, 1, Hyperparameters(batch=8))))
+        same, taught = next(iter(Batches(faces, 1, Hyperparameters(batch=8), teachers=[tmp_path / "teacher.onnx"])))
         assert torch.equal(x, same)
         with torch.inference_mode():
             said = net(x).softmax(1)
@@ -202,7 +200,7 @@ class TestBatches:
 
     def test_a_class_may_be_absent(self, tmp_path: Path) -> None:
         only = store_faces(iter([face(NO_MASK)]), tmp_path / "faces")
-        assert len(next(iter(Batches(only, 8, 0)))[1]) == 8
+        assert len(next(iter(Batches(only, 0, Hyperparameters(batch=8))))[1]) == 8
 
 
 class TestFromOnnx:

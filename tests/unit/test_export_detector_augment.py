@@ -9,9 +9,9 @@ from tests.workshop import extent, is_red, leave, missing, red_scene, red_square
 if reason := missing("torch"):
     leave(reason)
 
-from export.detector import augment as detector_augment
 from export.detector.augment import Sample, clip, mosaic, place, whole
 from export.detector.data import DOUBTFUL, FACE, IGNORE, UNCOVERED
+from export.detector.hyperparameters import Hyperparameters
 from export.detector.paint import draw_mask, turn_away, wear
 
 
@@ -60,18 +60,15 @@ class TestPlace:
         assert found == {True, False}
 
     @pytest.mark.parametrize(("under", "kind"), [(0.0, FACE), (1.0, UNCOVERED)])
-    def test_a_bare_face_may_get_a_mask_and_the_scene_stays_as_it_is(
-        self, monkeypatch: pytest.MonkeyPatch, under: float, kind: int
-    ) -> None:
-        monkeypatch.setattr(detector_augment, "TURNED", 0.0)
-        monkeypatch.setattr(detector_augment, "UNDER", under)
+    def test_a_bare_face_may_get_a_mask_and_the_scene_stays_as_it_is(self, under: float, kind: int) -> None:
+        hp = Hyperparameters(turned_away=0.0, masks_under_nose=under)
         one = red_scene()
         one.bare[:], one.kinds[:] = True, UNCOVERED
         before = one.image().copy()
         masked = 0
         for seed in range(30):
-            bare = place(red_scene(), 320, np.random.default_rng(seed)).image
-            sample = place(one, 320, np.random.default_rng(seed))
+            bare = place(red_scene(), 320, np.random.default_rng(seed), hp=hp).image
+            sample = place(one, 320, np.random.default_rng(seed), hp=hp)
             drawn = bool(np.abs(bare.astype(int) - sample.image).max() > 40)
             assert {*sample.kinds} <= {IGNORE, kind if drawn else UNCOVERED}
             masked += drawn
@@ -79,13 +76,12 @@ class TestPlace:
         assert one.kinds.tolist() == [UNCOVERED]
         assert np.array_equal(one.image(), before)
 
-    def test_a_bare_face_may_turn_away_and_then_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(detector_augment, "DRAWN", 0.0)
-        monkeypatch.setattr(detector_augment, "TURNED", 0.5)
+    def test_a_bare_face_may_turn_away_and_then_is_none(self) -> None:
+        hp = Hyperparameters(synthetic_masks=0.0, turned_away=0.5)
         one = red_scene()
         one.bare[:], one.kinds[:] = True, UNCOVERED
         before = one.image().copy()
-        samples = [place(one, 320, np.random.default_rng(seed)) for seed in range(30)]
+        samples = [place(one, 320, np.random.default_rng(seed), hp=hp) for seed in range(30)]
         assert 5 < sum(len(s.boxes) == 0 for s in samples) < 25
         assert np.array_equal(one.image(), before)
         assert len(one.boxes) == 1

@@ -1,5 +1,7 @@
 """The detector's training batches, and what is pasted into their windows, against painted pixels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,11 +12,11 @@ if reason := missing("torch"):
 
 import torch
 
-from export.detector import batches as detector_batches
 from export.detector.augment import Sample
 from export.detector.batches import Batches, Spot, paste, spots
 from export.detector.data import DOUBTFUL, FACE, IGNORE, UNCOVERED
-from export.detector.train import BATCH, RECIPE, collate, load_batches, recipe
+from export.detector.hyperparameters import DEFAULTS, Hyperparameters
+from export.detector.train import collate, load_batches
 
 
 class TestPaste:
@@ -88,33 +90,27 @@ class TestPaste:
         scene.bare[4] = True
         assert [s.badly for s in spots(scene)[1]] == [False, False, False]
 
-    @pytest.fixture
-    def no_whole_pictures(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nothing is pasted into those."""
-        monkeypatch.setattr(detector_batches, "WHOLE", 0.0)
-        monkeypatch.setattr(detector_batches, "WHOLE_LARGE", 0.0)
+    # Nothing is pasted into whole pictures.
+    PARTS = Hyperparameters(mosaics=0.0, whole_pictures=0.0, whole_pictures_large=0.0)
 
-    @pytest.mark.usefixtures("no_whole_pictures")
-    def test_batches_paste_both(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(detector_batches, "FACES_PASTED", 0.5)
-        monkeypatch.setattr(detector_batches, "HARD", 0.0)
+    def test_batches_paste_both(self) -> None:
+        hp = replace(self.PARTS, pasted_faces=0.5, hard_examples=0.0)
         hand, empty = red_scene(), red_scene()
         hand.by_hand, hand.kinds[:] = True, UNCOVERED
         empty.boxes, empty.kinds, empty.bare = empty.boxes[:0], empty.kinds[:0], empty.bare[:0]
         empty.landmarks, empty.hard = empty.landmarks[:0], self.PLACE[None]
-        batches = Batches([(1.0, [empty]), (1e-9, [hand])], 32, seed=0, mosaics=0.0)
+        batches = Batches([(1.0, [empty]), (1e-9, [hand])], 0, hp)
         assert (len(batches.empty), len(batches.faces[0])) == (1, 1)
         stream = iter(batches)
         samples = [sample for _ in range(4) for sample in next(stream)]
         assert 0.3 < np.mean([len(s.boxes) > 0 for s in samples]) < 0.6  # met as a pasted face or not at all
         assert {int(kind) for s in samples for kind in s.kinds} == {UNCOVERED}
 
-    @pytest.mark.usefixtures("no_whole_pictures")
     def test_rare_kinds_of_faces_are_pasted_as_often(self) -> None:
         masked, bare, badly, empty = (red_scene() for _ in range(4))
         masked.by_hand = bare.by_hand = badly.by_hand = bare.bare[0] = True
         bare.kinds[:], badly.kinds[:], empty.kinds[:] = UNCOVERED, UNCOVERED, IGNORE
-        batches = Batches([(1.0, [empty]), (1e-9, [masked] * 9 + [bare] * 3 + [badly])], 32, seed=0, mosaics=0.0)
+        batches = Batches([(1.0, [empty]), (1e-9, [masked] * 9 + [bare] * 3 + [badly])], 0, self.PARTS)
         assert sorted(len(group) for group in batches.faces) == [1, 3, 9]
         stream = iter(batches)
         kinds = np.concatenate([sample.kinds for _ in range(12) for sample in next(stream)])
@@ -126,7 +122,7 @@ def test_many_windows_are_whole_pictures_of_those_labelled_by_hand() -> None:
     def wholes(by_hand: bool) -> float:
         scene = red_scene()
         scene.by_hand, scene.kinds[:] = by_hand, IGNORE  # which alone would be shown in parts, and pasted nowhere
-        stream = iter(Batches([(1.0, [scene])], 16, seed=0, mosaics=0.0))
+        stream = iter(Batches([(1.0, [scene])], 0, Hyperparameters(batch=16, mosaics=0.0)))
         samples = [sample for _ in range(12) for sample in next(stream)]
         whole = 0
         for sample in samples:
@@ -140,7 +136,7 @@ def test_many_windows_are_whole_pictures_of_those_labelled_by_hand() -> None:
 
 def test_batches_hold_about_the_same_number_of_pixels() -> None:
     sets = [(0.9, [red_scene()]), (0.1, [red_scene((50, 50, 90, 90))])]
-    stream = iter(Batches(sets, 4, seed=0))
+    stream = iter(Batches(sets, 0, Hyperparameters(batch=4)))
     seen = set()
     for _ in range(40):
         batch = next(stream)
@@ -153,7 +149,7 @@ def test_batches_hold_about_the_same_number_of_pixels() -> None:
 
 def test_only_mosaics_show_several_scenes() -> None:
     def most_faces(mosaics: float) -> int:
-        stream = iter(Batches([(1.0, [red_scene()])], 4, seed=0, mosaics=mosaics))
+        stream = iter(Batches([(1.0, [red_scene()])], 0, Hyperparameters(batch=4, mosaics=mosaics)))
         return max(len(sample.boxes) for _ in range(10) for sample in next(stream))
 
     assert len(red_scene().boxes) == 1
@@ -182,11 +178,12 @@ def test_collate_keeps_faces_with_their_pictures() -> None:
 
 @pytest.mark.filterwarnings("ignore:This process.*multi-threaded:DeprecationWarning")
 def test_each_process_makes_batches_of_its_own() -> None:
-    batches = load_batches([(1.0, [red_scene()])], seed=0, batch=2, workers=2)
+    batches = load_batches([(1.0, [red_scene()])], 0, Hyperparameters(batch=2), workers=2)
     means = [float(next(batches)["images"].float().mean()) for _ in range(6)]
     assert len(set(means)) == 6
 
 
 def test_the_rate_grows_with_the_square_root_of_the_batch() -> None:
-    assert recipe(BATCH) == RECIPE
-    assert recipe(4 * BATCH).rate == pytest.approx(2 * RECIPE.rate)
+    assert DEFAULTS.scaled_to(DEFAULTS.batch) == DEFAULTS
+    scaled = DEFAULTS.scaled_to(4 * DEFAULTS.batch)
+    assert scaled == replace(DEFAULTS, batch=4 * DEFAULTS.batch, rate=pytest.approx(2 * DEFAULTS.rate))

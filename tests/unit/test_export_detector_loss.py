@@ -10,23 +10,16 @@ if reason := missing("torch"):
 
 import torch
 
+from export.detector.hyperparameters import DEFAULTS, Hyperparameters
 from export.detector.loss import (
-    BOX_WEIGHT,
-    COVERED_RELIEF,
-    DOUBT_WEIGHT,
-    RANK_WEIGHT,
-    RANK_WIDTH,
-    TAUGHT_WEIGHT,
-    TOLD_RELIEF,
-    UNCOVERED_WEIGHT,
     assign,
     best,
     covered,
     decode,
+    distillation_loss,
     highest,
     loss,
     rank,
-    taught,
 )
 from tests.unit.test_export_detector_assign import CELLS, NO_BOX, NO_OWNER, answers
 
@@ -105,7 +98,7 @@ class TestLoss:
         b, cell, face = assign(raw, boxes, CELLS, self.FACES, owner)
         losses = [ciou_loss(*pair) for pair in zip(boxes[b, cell].tolist(), self.FACES[face].tolist(), strict=True)]
         assert len(losses) > 1
-        assert self.parts(raw)["box"] == pytest.approx(BOX_WEIGHT * float(np.mean(losses)), rel=1e-4)
+        assert self.parts(raw)["box"] == pytest.approx(DEFAULTS.box_weight * float(np.mean(losses)), rel=1e-4)
 
     @pytest.mark.parametrize("size", [-100.0, 100.0])
     def test_boxes_without_area_or_bounds_have_a_gradient_all_the_same(self, size: float) -> None:
@@ -188,7 +181,7 @@ class TestLoss:
             raw[0, seen, :2] = score
         regions = NOTHING if score is None else (REGION, torch.tensor([0]), torch.tensor([True]))
         cost = float(loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, self.POINTS, *regions)["doubt"])
-        assert cost == pytest.approx(DOUBT_WEIGHT if costs else 0, abs=0.01)
+        assert cost == pytest.approx(DEFAULTS.doubt_weight if costs else 0, abs=0.01)
 
     def test_a_place_whose_box_is_the_face_costs_no_rank(self) -> None:
         raw = torch.zeros(1, len(CELLS), 16)
@@ -196,7 +189,9 @@ class TestLoss:
         raw[..., 2:4] = (torch.tensor([55.0, 62.0]) - CELLS[:, :2]) / CELLS[:, 2:]
         raw[..., 4:6] = (torch.tensor([50.0, 56.0]) / CELLS[:, 2:]).log()
         raw[0, 1::2, :2] = 8
-        level = RANK_WEIGHT / (1 + np.exp(COVERED_RELIEF / RANK_WIDTH))  # of a face that scores as an empty place does
+        level = DEFAULTS.rank_weight / (
+            1 + np.exp(DEFAULTS.covered_margin / DEFAULTS.rank_width)
+        )  # of a face that scores as an empty place does
         for shift, cost in ((0, 0), (30, level)):  # the second lies half on the face, half beside it
             raw[0, 1::2, 2] += shift / CELLS[1::2, 2]
             parts = loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, self.POINTS, *NOTHING)
@@ -209,7 +204,9 @@ class TestLoss:
             loss(raw, CELLS, self.FACES, self.OWNER, torch.tensor([uncovered]), self.POINTS, *NOTHING)
             for uncovered in (False, True)
         ]
-        more = UNCOVERED_WEIGHT * 8 / (8 - COVERED_RELIEF)  # so far below nought, a score costs what it lacks
+        more = (
+            DEFAULTS.uncovered_weight * 8 / (8 - DEFAULTS.covered_margin)
+        )  # so far below nought, a score costs what it lacks
         for part, ratio in {"obj": more, "cls": more, "box": 1, "kps": 1}.items():
             assert float(costs[1][part]) == pytest.approx(ratio * float(costs[0][part]), rel=0.01)
 
@@ -217,11 +214,11 @@ class TestLoss:
         raw = answers(1).requires_grad_()
         told = raw[..., :2].detach().clone()
         rest = (self.FACES, self.OWNER, torch.tensor([True]), self.POINTS, *NOTHING)
-        assert "taught" not in loss(raw, CELLS, *rest)
-        assert float(loss(raw, CELLS, *rest, told=told)["taught"].detach()) == pytest.approx(0, abs=1e-4)
+        assert "distillation" not in loss(raw, CELLS, *rest)
+        assert float(loss(raw, CELLS, *rest, told=told)["distillation"].detach()) == pytest.approx(0, abs=1e-4)
         told[0, 5, 0] += 3
         told[0, 9, 1] -= 3
-        cost = loss(raw, CELLS, *rest, told=told)["taught"]
+        cost = loss(raw, CELLS, *rest, told=told)["distillation"]
         assert float(cost.detach()) > 0.05
         cost.backward()
         assert raw.grad is not None
@@ -236,8 +233,8 @@ class TestLoss:
         told[covered(CELLS, REGION)] += 5
         rest = (self.FACES, self.OWNER, self.COVERED, self.POINTS, REGION, torch.tensor([0]))
         parts = [loss(raw, CELLS, *rest, torch.tensor([doubtful]), told=told) for doubtful in (True, False)]
-        assert float(parts[0]["taught"]) == pytest.approx(0, abs=1e-4)
-        assert float(parts[1]["taught"]) > 1
+        assert float(parts[0]["distillation"]) == pytest.approx(0, abs=1e-4)
+        assert float(parts[1]["distillation"]) > 1
 
     def test_what_teachers_tell_of_a_face_is_lowered_where_it_is_not_known_to_be_uncovered(self) -> None:
         raw = torch.zeros(1, len(CELLS), 16)
@@ -245,11 +242,11 @@ class TestLoss:
         raw[..., 4:6] = (torch.tensor([50.0, 56.0]) / CELLS[:, 2:]).log()
         raw[0, 1::2, 2] += 99 / CELLS[1::2, 2]  # every other cell's box lies beside the face
         told = raw[..., :2].clone()
-        raw[0, ::2, :2] -= TOLD_RELIEF
+        raw[0, ::2, :2] -= DEFAULTS.teacher_margin
 
         def cost(uncovered: bool, raw: torch.Tensor) -> float:
             face = (self.FACES, self.OWNER, torch.tensor([uncovered]), self.POINTS)
-            return float(loss(raw, CELLS, *face, *NOTHING, told=told)["taught"])
+            return float(loss(raw, CELLS, *face, *NOTHING, told=told)["distillation"])
 
         assert cost(False, raw) == pytest.approx(0, abs=1e-4)
         assert cost(True, raw) > 0.01
@@ -261,11 +258,25 @@ class TestLoss:
         told = torch.full((2, 50, 2), -20.0)
         said = told.clone()
         told[0, :3] = 20
-        one, more = (float(taught(said, told, count)) for count in (1, 6))
-        assert one == pytest.approx(TAUGHT_WEIGHT * 3 * 2 * 20)  # three faces, two scores, 20 of log-odds each
+        one, more = (float(distillation_loss(said, told, count)) for count in (1, 6))
+        assert one == pytest.approx(3 * 2 * 20)  # three faces, two scores, 20 of log-odds each
         assert more == pytest.approx(one / 6)
-        assert float(taught(said, told)) == pytest.approx(one / 3)
-        assert float(taught(said, said)) == 0
+        assert float(distillation_loss(said, told)) == pytest.approx(one / 3)
+        assert float(distillation_loss(said, said)) == 0
+
+    def test_weights_scale_their_parts(self) -> None:
+        raw = answers(1)
+        given = (self.FACES, self.OWNER, self.COVERED, self.POINTS, REGION, torch.tensor([0]), torch.tensor([True]))
+        double = Hyperparameters(
+            box_weight=2 * DEFAULTS.box_weight, landmark_weight=2 * DEFAULTS.landmark_weight,
+            rank_weight=2 * DEFAULTS.rank_weight, doubt_weight=2 * DEFAULTS.doubt_weight,
+            distillation_weight=2 * DEFAULTS.distillation_weight,
+        )  # fmt: skip
+        once, twice = (loss(raw, CELLS, *given, told=raw[..., :2] + 1, hp=hp) for hp in (DEFAULTS, double))
+        ratios = {name: float(twice[name] / once[name]) for name in once}
+        assert ratios == pytest.approx(
+            {"box": 2, "kps": 2, "rank": 2, "doubt": 2, "distillation": 2, "cls": 1, "obj": 1}
+        )
 
     def test_it_is_computed_where_the_answers_are(self) -> None:
         raw = answers(2)

@@ -15,7 +15,7 @@ from torch import Tensor
 from edge_app.errors import UsageError
 from edge_app.inference.model import Model, models_dir
 from export.detector.net import FaceNet, Net, PlainNet
-from export.detector.teachers import LAID_OVER, Teachers, mixtures, without_norms
+from export.detector.teachers import Teachers, mixtures, without_norms
 from export.detector.to_onnx import export_detector
 from export.detector.train import open_teacher, released, train
 
@@ -68,12 +68,12 @@ def test_more_teachers_than_windows_take_turns_too() -> None:
 def test_a_mixture_shows_one_picture_through_another_of_its_batch() -> None:
     torch.manual_seed(0)
     plain = torch.tensor([40, 90, 140, 240], dtype=torch.uint8)
-    mixed = mixtures(plain[:, None, None, None].expand(4, 3, 8, 8))
+    mixed = mixtures(plain[:, None, None, None].expand(4, 3, 8, 8), 0.5)
     assert (mixed.dtype, mixed.shape) == (torch.uint8, (4, 3, 8, 8))
     assert (mixed == mixed[:, :1, :1, :1]).all()  # one share for a whole picture
-    # What is laid over moves a picture at most `LAID_OVER` of the way to another one.
+    # What is laid over moves a picture at most half of the way to another one.
     moved = (mixed[:, 0, 0, 0].float() - plain.float()).abs()
-    assert 0 < moved.max() <= LAID_OVER * 200
+    assert 0 < moved.max() <= 0.5 * 200
 
 
 def test_teachers_tell_in_their_own_precision() -> None:

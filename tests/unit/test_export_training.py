@@ -15,8 +15,9 @@ if reason := missing("torch", "matplotlib"):
 
 import torch
 
+from export.common.hyperparameters import Hyperparameters
 from export.common.muon import Muon
-from export.common.run import Recipe, Run
+from export.common.run import Run
 from export.common.shared import shared_data
 from export.common.training import (
     Budget,
@@ -229,7 +230,9 @@ class TestMuon:
 
 
 class TestRun:
-    RECIPE = Recipe(rate=0.1, decay=0.0, warmup=0.01, average=0.9, longest=1.0, restart=0.3)
+    GIVEN = Hyperparameters(
+        batch=1, rate=0.1, weight_decay=0.0, warmup=0.01, ema_decay=0.9, gradient_clip=1.0, restart=0.3
+    )
 
     @pytest.fixture
     def clock(self) -> list[float]:
@@ -241,7 +244,7 @@ class TestRun:
             memory_format=torch.channels_last
         )
         state = load_checkpoint(out / "checkpoint.pt")
-        run = Run(out, net, self.RECIPE, minutes, state, restart, {"width": 8}, clock=lambda: clock[0])
+        run = Run(out, net, self.GIVEN, minutes, state, restart, {"width": 8}, clock=lambda: clock[0])
         for _ in run:
             clock[0] += 20
             run.learn({"a": net(torch.ones(1, 3, 8, 8)).mean(), "b": torch.zeros(())}, right=0.5)
@@ -252,14 +255,19 @@ class TestRun:
         state = load_checkpoint(run.path)
         assert state is not None
         assert (state["step"], state["spent"], state["origin"], state["width"]) == (6, 120, 0, 8)
+        assert Hyperparameters.recorded(state) == self.GIVEN
         rows = Curve(tmp_path / "curve.csv").rows()
         assert [(r["minutes"], r["step"], r["b"], r["right"]) for r in rows] == [("2", "6", "0", "0.5")]
         assert not torch.equal(state["net"]["0.weight"], state["average"]["0.weight"])
 
+    @pytest.mark.parametrize("state", [None, {}, {"hyperparameters": {"batch": 1, "of_another_version": 2}}])
+    def test_a_checkpoint_may_hold_no_hyperparameters_or_others(self, state: dict[str, object] | None) -> None:
+        assert Hyperparameters.recorded(state) is None
+
     def test_it_goes_on_in_its_schedule(self, tmp_path: Path, clock: list[float]) -> None:
         self.run(tmp_path, 2, clock)
         run = self.run(tmp_path, 3, clock)
-        assert (run.step, run.budget.spent, run.budget.origin, run.peak) == (9, 180, 0, self.RECIPE.rate)
+        assert (run.step, run.budget.spent, run.budget.origin, run.peak) == (9, 180, 0, self.GIVEN.rate)
         assert run.optimizer.adam.state_dict()["state"][0]["step"] == 9
 
     def test_it_begins_its_schedule_again_at_the_averaged_net(self, tmp_path: Path, clock: list[float]) -> None:
@@ -268,13 +276,13 @@ class TestRun:
         net = self.run(tmp_path, 2, clock, restart=True).net  # nothing of the budget is left: no step
         assert torch.equal(net.state_dict()["0.weight"], before["average"]["0.weight"])
         run = self.run(tmp_path, 3, clock, restart=True)
-        assert (run.step, run.budget.origin, run.peak) == (9, 120, self.RECIPE.rate * self.RECIPE.restart)
+        assert (run.step, run.budget.origin, run.peak) == (9, 120, self.GIVEN.rate * self.GIVEN.restart)
         assert run.optimizer.adam.state_dict()["state"][0]["step"] == 3
 
     def test_a_net_trained_before_has_the_same_rate_as_one_begun_again(self, tmp_path: Path) -> None:
         net = torch.nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
-        run = Run(tmp_path, net, self.RECIPE, 2, None, trained=True)
-        assert run.peak == self.RECIPE.rate * self.RECIPE.restart
+        run = Run(tmp_path, net, self.GIVEN, 2, None, trained=True)
+        assert run.peak == self.GIVEN.rate * self.GIVEN.restart
 
     def test_no_minutes_leave_the_net_at_the_start(self, tmp_path: Path, clock: list[float]) -> None:
         run = self.run(tmp_path, 0, clock)
