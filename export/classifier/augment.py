@@ -1,7 +1,7 @@
 """What happens to a training face between its region and the network: worn things, box jitter, bad cameras.
 
 Everything but what is worn is drawn with the same odds for both classes, so that neither blur nor a border nor a tight
-box says anything about a mask. `vary` is the door: a `Face` in, a crop and its class out.
+box says anything about a mask. `augment` is the door: a `Face` in, a crop and its class out.
 """
 
 import cv2
@@ -14,7 +14,9 @@ from export.classifier.paint import draw_chin_mask, draw_mask, draw_object
 from export.common.engines import Array
 
 
-def vary(face: Face, donor: Face | None, rng: np.random.Generator, hp: Hyperparameters = DEFAULTS) -> tuple[Image, int]:
+def augment(
+    face: Face, donor: Face | None, rng: np.random.Generator, hp: Hyperparameters = DEFAULTS
+) -> tuple[Image, int]:
     """One random view of a face.
 
     Args:
@@ -37,7 +39,7 @@ def vary(face: Face, donor: Face | None, rng: np.random.Generator, hp: Hyperpara
     if rng.random() < hp.objects:
         draw_object(face, rng, covers_mouth=target == NO_MASK and face.kind != INCORRECT)
     box = jitter(face, rng)
-    region, box = cut_by_frame(*turn(face.region, box, rng), rng)
+    region, box = truncate(*rotate(face.region, box, rng), rng)
     crop = crop_face(region, box)
     if rng.random() < 0.5:
         crop = np.ascontiguousarray(crop[:, ::-1])
@@ -55,7 +57,7 @@ def jitter(face: Face, rng: np.random.Generator) -> Array:
     return np.concatenate([centre - half, centre + half]).astype(np.float32)
 
 
-def turn(region: Image, box: Array, rng: np.random.Generator) -> tuple[Image, Array]:
+def rotate(region: Image, box: Array, rng: np.random.Generator) -> tuple[Image, Array]:
     """Tilt the head: up to 25 degrees about the box's centre, for a third of the faces."""
     if rng.random() > 0.35:
         return region, box
@@ -65,7 +67,7 @@ def turn(region: Image, box: Array, rng: np.random.Generator) -> tuple[Image, Ar
     return np.asarray(turned, np.uint8), box
 
 
-def cut_by_frame(region: Image, box: Array, rng: np.random.Generator) -> tuple[Image, Array]:
+def truncate(region: Image, box: Array, rng: np.random.Generator) -> tuple[Image, Array]:
     """Let the picture end inside the crop, as it does for a face at the frame's edge; the mouth stays inside."""
     if rng.random() > 0.15:
         return region, box

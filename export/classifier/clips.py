@@ -79,13 +79,13 @@ def _clip(path: Path, ranges: list[list[Any]], settings: Settings, classifier: M
                 called += probability >= bound
                 voted += verdict.label == "mask"
     persons.update(event.id for event in judge.close())
-    told, shown = counts["right"] + counts["wrong"], counts.total()
+    decided, shown = counts["right"] + counts["wrong"], counts.total()
     return {
         "frames": frames,
         "detections": faces,
         "persons": len(persons),
         **{kind: counts[kind] for kind in ("right", "wrong", "unsure")},
-        "share right": round(counts["right"] / told, 4) if told else None,
+        "share right": round(counts["right"] / decided, 4) if decided else None,
         "share right of all": round(counts["right"] / shown, 4) if shown else None,
         "called mask, share of faces": round(int(called) / shown, 4) if shown else None,
         "told mask, share of faces": round(voted / shown, 4) if shown else None,

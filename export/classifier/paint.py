@@ -151,7 +151,7 @@ def _cloth(face: Face, donor: Face | None, rng: np.random.Generator, top: float,
     frame = Frame(face)
     shape = frame.outline(top, chin, width)
     if donor is not None and rng.random() < 0.5:
-        # The cloth of a real mask, laid from where it sits on its wearer to where this outline is.
+        # The cloth of a real mask, warped from its wearer to this outline.
         worn = Frame(donor).outline(0.35, 1.6, 0.95)
         matrix, _ = cv2.estimateAffine2D(worn, shape, method=cv2.LMEDS)
         if matrix is not None:

@@ -20,11 +20,11 @@ from edge_app.errors import UsageError, first_line
 from edge_app.inference.model import open_session
 from edge_app.inference.ort import onnxruntime as ort
 from edge_app.vision.crops import CROP_SIZE, to_network_input
-from export.classifier.augment import vary
+from export.classifier.augment import augment
 from export.classifier.data import INCORRECT, MASK, NO_MASK, Faces, load_faces
 from export.classifier.hyperparameters import DEFAULTS, Hyperparameters
-from export.classifier.more import JoinedFaces, added_faces
-from export.common.from_onnx import adopt, origin
+from export.classifier.reviewed import JoinedFaces, added_faces
+from export.common.from_onnx import load_onnx_weights, origin
 from export.common.run import Run
 from export.common.shared import shared_data
 from export.common.training import load_checkpoint, seed_everything
@@ -98,13 +98,13 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
             views = []
             for kind in rng.choice(kinds, self.hp.batch, p=shares / shares.sum()):
                 donor = self.faces[self.pick(MASK, rng)] if kind == NO_MASK and MASK in self.groups else None
-                views.append(vary(self.faces[self.pick(int(kind), rng)], donor, rng, self.hp))
+                views.append(augment(self.faces[self.pick(int(kind), rng)], donor, rng, self.hp))
             crops, targets = zip(*views, strict=True)
             x = to_network_input(np.stack(crops))
             target = np.eye(len(LABELS), dtype=np.float32)[list(targets)]
             if teachers:
-                said = [softmax(session.run(["logits"], {"input": x})[0], axis=1) for session in teachers]
-                target = (1 - self.hp.distillation) * target + self.hp.distillation * np.mean(said, 0)
+                soft_targets = [softmax(session.run(["logits"], {"input": x})[0], axis=1) for session in teachers]
+                target = (1 - self.hp.distillation) * target + self.hp.distillation * np.mean(soft_targets, 0)
             yield torch.from_numpy(x), torch.from_numpy(target)
 
     def pick(self, kind: int, rng: np.random.Generator) -> int:
@@ -167,7 +167,7 @@ def train(
     seed_everything(seed)
     net = MaskNet(width, blocks)
     if start and not state:
-        adopt(net, start, (x for x, _ in islice(Batches(faces, seed, hp), 8)))
+        load_onnx_weights(net, start, (x for x, _ in islice(Batches(faces, seed, hp), 8)))
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     facts = {
         "width": width, "blocks": blocks, "seed": seed, "minutes": minutes, **origins,

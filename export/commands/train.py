@@ -46,8 +46,8 @@ def train_classifier(
     need_data("scenes/train.json")
     from export.classifier.train import train
 
-    taught = teacher or []
-    print(train(out, minutes, seed, threads, resume, add=add or [], restart=restart, start=start, teachers=taught))
+    add, teacher = add or [], teacher or []
+    print(train(out, minutes, seed, threads, resume, add=add, restart=restart, start=start, teachers=teacher))
 
 
 def train_teacher(
@@ -59,7 +59,7 @@ def train_teacher(
     threads: Threads = 2,
     resume: Resume = True,
 ) -> None:
-    """Fine-tune a larger network, pretrained on ImageNet, for `train-classifier --teacher` to learn from."""
+    """Finetune a larger network, pretrained on ImageNet, for `train-classifier --teacher` to distil from."""
     need_data("scenes/train.json")
     from export.classifier.teacher import train
 
@@ -85,9 +85,7 @@ def train_detector(
     times: Annotated[
         int, typer.Option(min=1, help="Width of the net; a wider one gives teacher.onnx, for --teacher.")
     ] = 1,
-    mix: Annotated[
-        bool, typer.Option(help="Learn from teachers what pictures laid over each other show, too; slower.")
-    ] = False,
+    mix: Annotated[bool, typer.Option(help="Distil on mixup images as well; slower.")] = False,
 ) -> None:
     """Train the face detector on the shared data, from scratch or from an earlier one."""
     need_data("scenes/train.json")
@@ -131,7 +129,7 @@ def mine_detector(
     from export.detector.train import training_scenes
 
     scenes = [scene for _, part in training_scenes(out.parent / "scenes.npz") for scene in part]
-    mining.mark(scenes, mining.read(mining.hard_file()))
+    mining.apply_table(scenes, mining.read(mining.hard_file()))
     places = mining.mine(open_engine(folder or models_dir() / "face_detector", "onnxruntime"), scenes)
     mining.write(out, places)
     mining.sheets(sheets, scenes, places)

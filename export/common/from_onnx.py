@@ -21,8 +21,8 @@ def origin(file: Path) -> str:
     Raises:
         UsageError: not an ONNX file.
     """
-    if said := read(file).doc_string:
-        return said
+    if text := read(file).doc_string:
+        return text
     known = (file.parent / MANIFEST).is_file()
     return f"{file.name}{RELEASED}{Model(file.parent).manifest.version}" if known else file.name
 
@@ -49,8 +49,8 @@ def kernels(file: Path) -> list[Tensor]:
 
 
 @torch.no_grad()
-def adopt(net: nn.Module, file: Path, inputs: Iterable[Tensor], scale: float = 1.0) -> None:
-    """Give `net`, whose layers stand in the order in which it runs them, the weights of its own export.
+def load_onnx_weights(net: nn.Module, file: Path, inputs: Iterable[Tensor], scale: float = 1.0) -> None:
+    """Load the weights of an export back into `net`, whose layers stand in the order in which it runs them.
 
     Export has folded each batch norm into the convolution before it. Here each gets the mean and variance of what it
     sees as its own, and a scale and bias that undo them: the function stays, and training finds a norm that works.

@@ -19,7 +19,7 @@ def command_line(
             *(f"--{name} {state[name]}" for name, value in (usual or {}).items() if state.get(name, value) != value),
             *(["--mix"] if state.get("mix") else []),
             *([f"--start {start}"] if state.get("start") else []),
-            *(f"--teacher {start if RELEASED in said else teacher}" for said in state.get("teachers", [])),
+            *(f"--teacher {start if RELEASED in origin else teacher}" for origin in state.get("teachers", [])),
         ]
     )
 

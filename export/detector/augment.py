@@ -1,4 +1,4 @@
-"""From scenes to windows for training: scale jitter, crop, drawn masks, heads turned away, mosaic, whole pictures."""
+"""From scenes to windows for training: random scale and crop, synthetic masks, backs of heads, mosaic, letterbox."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from export.common.engines import Array
 from export.detector.data import DOUBTFUL, FACE, IGNORE, UNCOVERED
 from export.detector.evaluate import at_long_side
 from export.detector.hyperparameters import DEFAULTS, Hyperparameters
-from export.detector.paint import Image, draw_mask, turn_away
+from export.detector.paint import Image, draw_back_of_head, draw_mask
 from export.detector.scene import Scene
 
 SMALLEST = 6.0  # faces under this many pixels in the crop are ignored: half a cell of the finest map
@@ -30,7 +30,7 @@ class Sample:
     landmarks: Array
 
 
-def place(
+def random_crop(
     scene: Scene, size: int, rng: np.random.Generator, goal: Array | None = None, hp: Hyperparameters = DEFAULTS
 ) -> Sample:
     """Cut a (size, size) window out of a scene at a random scale; `goal`, a box xyxy, shall be in it.
@@ -44,13 +44,13 @@ def place(
     landmarks, boxes, kinds = scene.landmarks, scene.boxes, scene.kinds
     bare = scene.bare & (kinds > IGNORE) & np.isfinite(landmarks).all((1, 2)) & (np.ptp(boxes[:, ::2], axis=1) > 12)
     chance = np.where(bare, rng.random(len(boxes)), 1.0)
-    changed = np.flatnonzero(chance < hp.synthetic_masks + hp.turned_away)
+    changed = np.flatnonzero(chance < hp.synthetic_masks + hp.backs_of_heads)
     if len(changed):
         image, kinds = image.copy(), kinds.copy()
     kept = np.ones(len(boxes), bool)
     for i in changed:
         if chance[i] >= hp.synthetic_masks:
-            kept[i] = not turn_away(image, landmarks[i], rng)
+            kept[i] = not draw_back_of_head(image, landmarks[i], rng)
         else:
             under = bool(rng.random() < hp.masks_under_nose)
             draw_mask(image, landmarks[i], rng, under)
@@ -101,7 +101,7 @@ def place(
     points = landmarks @ affine[:, :2].T + affine[:, 2]
     if flip:
         points = points[:, MIRRORED]
-    return clip(
+    return clip_boxes(
         Sample(
             np.asarray(canvas, np.uint8),
             np.c_[centre - half, centre + half].astype(np.float32),
@@ -111,7 +111,7 @@ def place(
     )
 
 
-def whole(scene: Scene, size: int, rng: np.random.Generator) -> Sample:
+def letterbox(scene: Scene, size: int, rng: np.random.Generator) -> Sample:
     """A picture as the runtime shows it: its long side that of a (size, size) window, or half of the time a little
     less; either way round, anywhere in the window."""
     image, scale = at_long_side(scene.image(), round(size * min(1.0, rng.uniform(0.85, 1.15))))
@@ -124,22 +124,22 @@ def whole(scene: Scene, size: int, rng: np.random.Generator) -> Sample:
     x, y = int(rng.integers(0, size - width + 1)), int(rng.integers(0, size - height + 1))
     canvas, shift = np.zeros((size, size, 3), np.uint8), np.array([x, y], np.float32)
     canvas[y : y + height, x : x + width] = image
-    return clip(Sample(canvas, boxes + np.tile(shift, 2), scene.kinds, landmarks + shift))
+    return clip_boxes(Sample(canvas, boxes + np.tile(shift, 2), scene.kinds, landmarks + shift))
 
 
-def clip(sample: Sample) -> Sample:
+def clip_boxes(sample: Sample) -> Sample:
     """Cut boxes at the window's edge; drop what is outside, doubt what is mostly outside, ignore what is tiny."""
     size = sample.image.shape[0]
     cut = np.clip(sample.boxes, 0, size)
     sides = cut[:, 2:] - cut[:, :2]
     full = np.maximum((sample.boxes[:, 2:] - sample.boxes[:, :2]).prod(1), 1e-6)
     inside = (sides > 1).all(1)
-    kinds = doubt(sample.kinds, sides.prod(1) / full, sides.max(1) / size)
+    kinds = relabel_truncated(sample.kinds, sides.prod(1) / full, sides.max(1) / size)
     kinds = np.where(sides.max(1) < SMALLEST, IGNORE, kinds)
     return Sample(sample.image, cut[inside], kinds[inside], sample.landmarks[inside])
 
 
-def doubt(kinds: npt.NDArray[np.int64], visible: Array, share: Array) -> npt.NDArray[np.int64]:
+def relabel_truncated(kinds: npt.NDArray[np.int64], visible: Array, share: Array) -> npt.NDArray[np.int64]:
     """The kinds of boxes of which a part is visible, and that have a share of the window's side, (n,) each."""
     cut = (visible < VISIBLE) & (kinds > IGNORE)
     return np.where(cut, np.where(share > LARGE, IGNORE, DOUBTFUL), kinds)
@@ -153,13 +153,13 @@ def mosaic(scenes: list[Scene], size: int, rng: np.random.Generator, hp: Hyperpa
     for scene, (x0, y0, x1, y1) in zip(
         scenes, [(0, 0, x, y), (x, 0, size, y), (0, y, x, size), (x, y, size, size)], strict=True
     ):
-        tile = place(scene, max(x1 - x0, y1 - y0), rng, hp=hp)
+        tile = random_crop(scene, max(x1 - x0, y1 - y0), rng, hp=hp)
         canvas[y0:y1, x0:x1] = tile.image[: y1 - y0, : x1 - x0]
         shift = np.array([x0, y0], np.float32)
         cut = np.minimum(tile.boxes, np.array([x1 - x0, y1 - y0] * 2, np.float32))
         sides, full = cut[:, 2:] - cut[:, :2], (tile.boxes[:, 2:] - tile.boxes[:, :2]).prod(1)
         seen = sides.clip(0).prod(1) / np.maximum(full, 1e-6)
-        kinds = doubt(tile.kinds, seen, sides.max(1, initial=0) / size)
+        kinds = relabel_truncated(tile.kinds, seen, sides.max(1, initial=0) / size)
         keep = (sides > 1).all(1)
         parts.append((np.c_[cut[:, :2] + shift, cut[:, 2:] + shift][keep], kinds[keep], (tile.landmarks + shift)[keep]))
     boxes, kinds, points = (np.concatenate(v) for v in zip(*parts, strict=True))

@@ -8,10 +8,10 @@ import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
 from export.common.engines import Array, iou
-from export.detector.augment import MIRRORED, Sample, mosaic, place, whole
+from export.detector.augment import MIRRORED, Sample, letterbox, mosaic, random_crop
 from export.detector.data import DOUBTFUL, FACE, UNCOVERED
 from export.detector.hyperparameters import DEFAULTS, Hyperparameters
-from export.detector.paint import lay, wear
+from export.detector.paint import blend_patch, degrade
 from export.detector.scene import Scene
 
 KINDS_PASTED = (FACE, UNCOVERED, DOUBTFUL)
@@ -67,7 +67,7 @@ def paste(sample: Sample, spot: Spot, rng: np.random.Generator) -> None:
     patch = cv2.warpAffine(spot.scene.image(), view, (int(x1 - x0), int(y1 - y0)), borderMode=cv2.BORDER_REFLECT)
     tone = rng.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1, 3)
     patch = np.clip(patch * tone, 0, 255)
-    lay(patch, sample.image[y0:y1, x0:x1], centre - [x0, y0], 2.7 * half, turn, 0.075 * half.max())
+    blend_patch(patch, sample.image[y0:y1, x0:x1], centre - [x0, y0], 2.7 * half, turn, 0.075 * half.max())
     if spot.kind is not None:
         points = ((spot.landmarks - middle) @ linear.T + centre).astype(np.float32)
         sample.boxes = np.vstack([sample.boxes, np.r_[centre - half, centre + half]]).astype(np.float32)
@@ -109,21 +109,21 @@ class Batches(IterableDataset[list[Sample]]):
     def sample(self, size: int, rng: np.random.Generator) -> Sample:
         hp = self.hp
         if self.by_hand and rng.random() < (hp.whole_pictures if size == 320 else hp.whole_pictures_large):
-            made = whole(self.by_hand[rng.integers(len(self.by_hand))], size, rng)
+            made = letterbox(self.by_hand[rng.integers(len(self.by_hand))], size, rng)
             if rng.random() < 0.5:
-                made.image = wear(made.image, rng)
+                made.image = degrade(made.image, rng)
             return made
         if rng.random() < hp.mosaics:
             made = mosaic([self.scene(rng) for _ in range(4)], size, rng, hp)
         elif self.hard and rng.random() < hp.hard_examples:
             scene, goal = self.hard[rng.integers(len(self.hard))]
-            made = place(scene, size, rng, goal, hp)
+            made = random_crop(scene, size, rng, goal, hp)
         else:
-            made = place(self.scene(rng), size, rng, hp=hp)
+            made = random_crop(self.scene(rng), size, rng, hp=hp)
         for groups, share in ((self.faces, hp.pasted_faces), ([self.empty], hp.pasted_negatives)):
             if any(groups) and rng.random() < share:
                 for _ in range(rng.integers(1, 4)):
                     some = groups[rng.integers(len(groups))]
                     paste(made, some[rng.integers(len(some))], rng)
-        made.image = wear(made.image, rng)
+        made.image = degrade(made.image, rng)
         return made

@@ -135,9 +135,9 @@ def reach(scene: Scene) -> Array:
     return np.asarray(ends[upright] / down[upright, None])
 
 
-def agree(scenes: list[Scene]) -> None:
-    """Move the edges of all faces' boxes, in place, by what the set they are from differs from `REACH`. Boxes that end
-    elsewhere in every set teach a net to guess whose labels it sees, and a score that tells how well a box fits less.
+def align_boxes(scenes: list[Scene]) -> None:
+    """Align the boxes of all faces, in place: their edges move by what their set's differ from `REACH`. Boxes that end
+    elsewhere in every set teach a net to guess whose labels it sees, and a score that says less of the fit of a box.
     """
     for source in {scene.source for scene in scenes}:
         own = [scene for scene in scenes if scene.source == source]

@@ -36,7 +36,7 @@ class Hyperparameters(hyperparameters.Hyperparameters):
     pasted_faces: float = 0.25
     synthetic_masks: float = 0.3  # share of the bare faces that get a mask
     masks_under_nose: float = 0.35  # share of those masks that hang under the nose
-    turned_away: float = 0.5  # share of the bare faces that become the back of a head
+    backs_of_heads: float = 0.5  # share of the bare faces that become the back of a head
     stretch: float = 0.06  # standard deviation of the log by which pictures get wider, and as much lower
     mixup: float = 0.5  # of a mixture for teachers, at most this share is the second picture
 

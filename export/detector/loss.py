@@ -1,4 +1,4 @@
-"""Which cells answer for which face, and what their answers cost.
+"""Label assignment and loss: which cells answer for which face, and what their answers cost.
 
 Assignment is SimOTA ('YOLOX: Exceeding YOLO Series in 2021', 2107.08430), computed for all faces of a batch at once;
 the box loss is CIoU ('Distance-IoU Loss', 1911.08287); the cls target is the box's IoU, as in 'Generalized Focal
@@ -82,7 +82,7 @@ def assign(raw: Tensor, boxes: Tensor, cells: Tensor, faces: Tensor, owner: Tens
     return owner[face][won], cell[won], face[won]
 
 
-def rank(rivals: Tensor, faces: Tensor, weight: Tensor, width: float = DEFAULTS.rank_width) -> Tensor:
+def rank(negatives: Tensor, faces: Tensor, weight: Tensor, width: float = DEFAULTS.rank_width) -> Tensor:
     """How often a rival scores above a face, among all pairs: 0..1.
 
     Few false positives are allowed, so a face is found when it scores above nearly all that is empty: the area under
@@ -90,13 +90,13 @@ def rank(rivals: Tensor, faces: Tensor, weight: Tensor, width: float = DEFAULTS.
     comparison made smooth by a sigmoid. A face that scores hopelessly low, maybe labelled wrongly, pulls at nothing.
 
     Args:
-        rivals: (R,) log-odds. faces: (M,) log-odds, -inf of those left out, see `best`.
+        negatives: (R,) log-odds. faces: (M,) log-odds, -inf of those left out, see `best`.
         weight: (M,) how much each face counts. width: log-odds over which a pair's order turns.
     """
     faces, weight = faces[faces.isfinite()], weight[faces.isfinite()]
-    if len(rivals) == 0 or len(faces) == 0:
-        return (rivals.sum() + faces.sum()) * 0  # nothing, and still part of the graph
-    return weight @ ((rivals[None] - faces[:, None]) / width).sigmoid().mean(1) / weight.sum()
+    if len(negatives) == 0 or len(faces) == 0:
+        return (negatives.sum() + faces.sum()) * 0  # nothing, and still part of the graph
+    return weight @ ((negatives[None] - faces[:, None]) / width).sigmoid().mean(1) / weight.sum()
 
 
 def highest(score: Tensor, some: Tensor, count: int) -> Tensor:
@@ -133,18 +133,18 @@ def finds(boxes: Tensor, faces: Tensor, owner: Tensor) -> Tensor:
     return (overlap >= 0.3) | ((shared >= 0.75 * size) & (size >= 0.125 * face))
 
 
-def distillation_loss(said: Tensor, told: Tensor, count: int | None = None) -> Tensor:
-    """What it costs that log-odds of cls and obj, (..., 2), differ from those that teachers told ('Distilling the
-    Knowledge in a Neural Network', 1503.02531); 0 where they agree. Divided by `count`, or by the number of cells in
-    which teachers see a face."""
-    sure = told.sigmoid()
-    off, least = (F.binary_cross_entropy_with_logits(x, sure, reduction="sum") for x in (said, told))
+def distillation_loss(logits: Tensor, teacher_logits: Tensor, count: int | None = None) -> Tensor:
+    """Kullback-Leibler divergence of the student's probabilities of cls and obj from the teachers' ('Distilling the
+    Knowledge in a Neural Network', 1503.02531), from logits (..., 2); 0 where they agree. Summed, and divided by
+    `count`, or by the number of cells in which teachers see a face."""
+    sure = teacher_logits.sigmoid()
+    off, least = (F.binary_cross_entropy_with_logits(x, sure, reduction="sum") for x in (logits, teacher_logits))
     return (off - least) / (count or sure[..., 1].sum().clamp(min=1))
 
 
 def loss(
     raw: Tensor, cells: Tensor, faces: Tensor, owner: Tensor, uncovered: Tensor, landmarks: Tensor, ignored: Tensor,
-    ignored_owner: Tensor, doubtful: Tensor, told: Tensor | None = None, hp: Hyperparameters = DEFAULTS,
+    ignored_owner: Tensor, doubtful: Tensor, teacher_logits: Tensor | None = None, hp: Hyperparameters = DEFAULTS,
 ) -> dict[str, Tensor]:  # fmt: skip
     """The parts of the loss, each divided by the number of assigned cells. Uncovered faces weigh more in the
     scores, and the others have to score less.
@@ -154,7 +154,7 @@ def loss(
             NaN where unknown.
         ignored: (K, 4) regions whose cells count neither way, ignored_owner (K,); those that are doubtful, bool (K,),
             hold a face that nobody labelled: labelled ones shall score above it.
-        told: (B, N, 2) log-odds by which teachers score every cell, see `distillation_loss`.
+        teacher_logits: (B, N, 2) of every cell, the target of `distillation_loss`; None: no teacher.
     """
     boxes, points = decode(raw, cells)
     b, cell, face = assign(raw.detach(), boxes.detach(), cells, faces, owner)
@@ -168,8 +168,8 @@ def loss(
     if len(b):
         quality[b, cell] = pair_iou(boxes.detach()[b, cell], faces[face]).clamp(0, 1)
     hit = covered(cells, ignored)
-    aside, vague = (by_picture(hit[which], ignored_owner[which], len(raw)) for which in (~doubtful, doubtful))
-    counted = (~(aside | vague) | (positive > 0)).float()
+    ignored_cells, doubtful_cells = (by_picture(hit[k], ignored_owner[k], len(raw)) for k in (~doubtful, doubtful))
+    counted = (~(ignored_cells | doubtful_cells) | (positive > 0)).float()
     # Focal weight on empty cells: nearly all are easy, the few that look like faces carry the lesson.
     cls = F.binary_cross_entropy_with_logits(scores[..., 0], quality, reduction="none")
     cls = cls * torch.where(positive > 0, weights, 0.75 * raw[..., 0].detach().sigmoid()) * counted
@@ -181,21 +181,26 @@ def loss(
         **dict.fromkeys(("box", "kps", "rank", "doubt"), raw.sum() * 0),
     }
     found = finds(boxes.detach(), faces, owner)
-    if told is not None:
+    if teacher_logits is not None:
         lower = hp.teacher_margin * by_picture(found[~uncovered], owner[~uncovered], len(raw))
-        told = told - lower[..., None]
-        # Teachers score doubtful faces as high as others.
-        parts["distillation"] = hp.distillation_weight * distillation_loss(raw[..., :2][~vague], told[~vague], count)
+        teacher_logits = teacher_logits - lower[..., None]
+        # Not on doubtful faces: teachers score them as high as others.
+        parts["distillation"] = hp.distillation_weight * distillation_loss(
+            raw[..., :2][~doubtful_cells], teacher_logits[~doubtful_cells], count
+        )
     if len(b):
-        rivals = ~aside & ~by_picture(found, owner, len(raw)) & (positive == 0)
+        negatives = ~ignored_cells & ~by_picture(found, owner, len(raw)) & (positive == 0)
         # Doubtful faces score highest: were they all that is ranked, heads from behind and hands would rise unseen. And
         # each is one false positive, however many cells see it.
         score, worst = scores.mean(-1), hp.rank_negatives * len(raw)
         tops = best(score, (b, cell), face, len(faces))
-        ranks = [rank(highest(score, some, worst), tops, weight, hp.rank_width) for some in (rivals, rivals & ~vague)]
+        ranks = [
+            rank(highest(score, some, worst), tops, weight, hp.rank_width)
+            for some in (negatives, negatives & ~doubtful_cells)
+        ]
         parts["rank"] = hp.rank_weight * (ranks[0] + ranks[1]) / 2
         pictures = ignored_owner[doubtful]
-        seen = score[pictures].masked_fill(~(hit[doubtful] & rivals[pictures]), -torch.inf).amax(1)
+        seen = score[pictures].masked_fill(~(hit[doubtful] & negatives[pictures]), -torch.inf).amax(1)
         parts["doubt"] = hp.doubt_weight * rank(seen[seen.isfinite()], tops, weight, hp.rank_width)
         parts["box"] = hp.box_weight * complete_box_iou_loss(boxes[b, cell], faces[face], "sum") / count
         known = landmarks[face].isfinite().all(-1).all(-1)

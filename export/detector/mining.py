@@ -101,7 +101,7 @@ def read(path: Path) -> list[Place]:
         ]
 
 
-def mark(scenes: list[Scene], places: list[Place]) -> None:
+def apply_table(scenes: list[Scene], places: list[Place]) -> None:
     """Put sorted places into their scenes. Unmarked faces are ignored, or `DOUBTFUL` in pictures labelled by hand; a
     label in the same place (a head from behind, say) is ignored, too. The other places are `hard`."""
     by_name: dict[str, list[Place]] = {}

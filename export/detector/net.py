@@ -154,7 +154,7 @@ class PlainNet(Net):
         self.heads = heads(conv, (w8, w16, w32), towers)
 
 
-def like(kernels: list[Tensor]) -> Net:
+def net_like(kernels: list[Tensor]) -> Net:
     """An untrained network of the class and widths of given kernels, which stand in the order in which it runs them."""
     paired = any(kernel.shape[1] == 1 for kernel in kernels)
     # Heads come last: of each a tower, which is a layer, or a depthwise and a pointwise one, then the answers.
@@ -170,7 +170,7 @@ def kernels_of(weights: dict[str, Tensor]) -> list[Tensor]:
     return [weight for weight in weights.values() if weight.ndim == 4]
 
 
-def by_cell(maps: list[Tensor]) -> Tensor:
+def flatten_maps(maps: list[Tensor]) -> Tensor:
     """Maps (B, C, H/s, W/s) of all strides -> float32 (B, N, C), cells in the order of `loss.grid`."""
     return torch.cat([m.float().permute(0, 2, 3, 1).flatten(1, 2) for m in maps], 1)
 

@@ -1,4 +1,4 @@
-"""What is painted over training pictures: masks, hair over faces, and the wear of real cameras."""
+"""Image augmentation of the detector: synthetic masks, backs of heads, and the degradation of real cameras."""
 
 from typing import Any
 
@@ -69,10 +69,10 @@ def draw_mask(image: Image, points: Array, rng: np.random.Generator, under: bool
     image[y0:y1, x0:x1] = (region * (1 - alpha) + lit * alpha).astype(np.uint8)
 
 
-def lay(
+def blend_patch(
     patch: npt.NDArray[Any], region: Image, centre: npt.NDArray[Any], axes: npt.NDArray[Any], turn: float, soft: float
 ) -> None:
-    """Lay an oval of a patch over a region of its size, in place; its edge is blurred by `soft` pixels.
+    """Alpha-blend an oval of a patch into a region of its size, in place; its edge is blurred by `soft` pixels.
 
     centre, axes (both whole): pixels of the region; turn: radians, clockwise as pictures show it.
     """
@@ -82,7 +82,7 @@ def lay(
     region[:] = (region * (1 - alpha) + patch * alpha).astype(np.uint8)
 
 
-def turn_away(image: Image, points: Array, rng: np.random.Generator) -> bool:
+def draw_back_of_head(image: Image, points: Array, rng: np.random.Generator) -> bool:
     """Comb the hair above a bare face down over it, in place: the back of a head, on shoulders, which the sets hardly
     hold and a net takes for a face. Long hair covers all of it; under short hair a nape shows, stretched from a cheek.
     False where the picture ends below the hair, and nothing is done.
@@ -101,7 +101,7 @@ def turn_away(image: Image, points: Array, rng: np.random.Generator) -> bool:
         return False
 
     def stretch(source: Array, middle: float, axes: tuple[float, float], soft: float) -> None:
-        """Lay what is in `source`, corners in pixels, stretched over an oval that has its `middle` this far down from
+        """Warp what is in `source`, corners in pixels, over an oval that has its `middle` this far down from
         the eyes; axes in eye-to-mouth distances."""
         centre, reach = eyes + down * middle, 0.75 * max(axes) * long
         x0, y0 = np.maximum(centre - reach, 0).astype(int)
@@ -112,7 +112,7 @@ def turn_away(image: Image, points: Array, rng: np.random.Generator) -> bool:
         comb = cv2.getAffineTransform(source[:3].astype(np.float32), cover[:3].astype(np.float32))
         combed = cv2.warpAffine(image, comb, (int(x1 - x0), int(y1 - y0)), borderMode=cv2.BORDER_REFLECT)
         turn = np.arctan2(down[1], down[0]) - np.pi / 2
-        lay(combed, image[y0:y1, x0:x1], centre - [x0, y0], np.array(axes) * long, turn, soft * long)
+        blend_patch(combed, image[y0:y1, x0:x1], centre - [x0, y0], np.array(axes) * long, turn, soft * long)
 
     wide = float(rng.uniform(2.3, 2.7))
     if rng.random() < 0.5:
@@ -125,7 +125,7 @@ def turn_away(image: Image, points: Array, rng: np.random.Generator) -> bool:
     return True
 
 
-def wear(image: Image, rng: np.random.Generator) -> Image:
+def degrade(image: Image, rng: np.random.Generator) -> Image:
     """Light, colour, blur, noise and compression as cameras give them."""
     tone: Array = np.arange(256, dtype=np.float32)[:, None].repeat(3, 1)  # one curve a channel, applied as a table
     if rng.random() < 0.7:

@@ -14,7 +14,7 @@ from export.common.shared import shared_data
 from export.common.training import Curve, load_checkpoint
 from export.detector import evaluate as measure
 from export.detector.hyperparameters import DEFAULTS
-from export.detector.net import OUTPUTS, kernels_of, like
+from export.detector.net import OUTPUTS, kernels_of, net_like
 from export.detector.to_onnx import describe_teacher, export_detector
 
 SIZES = (320, 640)  # detector input sizes that are measured
@@ -37,7 +37,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
     """Make `models/face_detector` from a training folder, or the folder teacher in it from that of a wider net. Gives
     the metrics that went into the manifest."""
     state = load_checkpoint(run / "checkpoint.pt") or {}
-    times = like(kernels_of(state["average"])).times
+    times = net_like(kernels_of(state["average"])).times
     place, name, purpose = DETECTOR if times == 1 else TEACHER
     folder = folder or models_dir() / place
     data = shared_data() / "scenes"

@@ -1,4 +1,4 @@
-"""What earlier detectors say of a batch, for a new one to learn from beside the labels."""
+"""Knowledge distillation: the scores of earlier detectors, soft targets beside the labels."""
 
 import itertools
 
@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from export.detector.hyperparameters import DEFAULTS
-from export.detector.net import Net, by_cell
+from export.detector.net import Net, flatten_maps
 
 
-def without_norms(net: Net) -> Net:
+def fuse_norms(net: Net) -> Net:
     """The net, in place, with each batch norm folded into the convolution before it, as in a released file."""
     net.eval()
     for block in net.modules():
@@ -23,8 +23,8 @@ def without_norms(net: Net) -> Net:
 
 class Teachers:
     """Earlier detectors that share the windows of a batch among them, and take turns at each share and at seeing it
-    mirrored. The loss is linear in the probabilities told, so a net learns from many batches what all of them say of
-    both views on average, for the time of one; what is wrong in one view or to one net is seldom so in the other."""
+    mirrored. The loss is linear in their probabilities, so over many batches the target is the ensemble's mean over
+    both views, for the time of one network; an error in one view or of one network is seldom one in the other."""
 
     def __init__(self, nets: list[Net]) -> None:
         self.nets = nets
@@ -35,20 +35,20 @@ class Teachers:
         count = len(self.nets)
         parts = images.chunk(count)
         return torch.cat(
-            [self._said(self.nets[(i + turn) % count], p, turn // count % 2 == 1) for i, p in enumerate(parts)]
+            [self._logits(self.nets[(i + turn) % count], p, turn // count % 2 == 1) for i, p in enumerate(parts)]
         )
 
     @staticmethod
-    def _said(net: Net, images: Tensor, mirrored: bool) -> Tensor:
+    def _logits(net: Net, images: Tensor, mirrored: bool) -> Tensor:
         images = images.to(next(net.parameters()).dtype)  # bfloat16 holds 0..255 exactly
         maps = [m[:, :2] for m in net(images.flip(-1) if mirrored else images)]
-        return by_cell([m.flip(-1) for m in maps] if mirrored else maps)
+        return flatten_maps([m.flip(-1) for m in maps] if mirrored else maps)
 
 
-def mixtures(images: Tensor, most: float = DEFAULTS.mixup) -> Tensor:
-    """Each picture of uint8 (B, 3, S, S) with another laid over it, seen through. Nobody has labelled those, and
-    no teacher knows them by heart: there a net learns how teachers judge, not what they remember ('Knowledge
-    distillation: A good teacher is patient and consistent', 2106.05237). most: largest share of the other picture."""
+def mixup(images: Tensor, most: float = DEFAULTS.mixup) -> Tensor:
+    """Mixup of each image of uint8 (B, 3, S, S) with another of its batch. No label covers those, and no teacher has
+    memorised them: the student learns the teachers' function rather than their memory ('Knowledge distillation: A good
+    teacher is patient and consistent', 2106.05237). most: largest share of the other image."""
     share = most * torch.rand(len(images), 1, 1, 1, device=images.device)
     over = images[torch.randperm(len(images), device=images.device)]
     return torch.lerp(images.float(), over.float(), share).round().to(images.dtype)

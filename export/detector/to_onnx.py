@@ -6,7 +6,7 @@ import torch
 
 from export.common.to_onnx import describe, write_onnx
 from export.common.training import load_checkpoint
-from export.detector.net import OUTPUTS, YuNetContract, kernels_of, like
+from export.detector.net import OUTPUTS, YuNetContract, kernels_of, net_like
 
 
 def describe_teacher(file: Path, times: int, minutes: float, device: str) -> None:
@@ -19,7 +19,7 @@ def export_detector(checkpoint: Path, onnx_file: Path) -> float:
     state = load_checkpoint(checkpoint)
     if state is None:
         raise FileNotFoundError(f"{checkpoint}: no checkpoint; train first with `python -m export train-detector`")
-    net = like(kernels_of(state["average"]))
+    net = net_like(kernels_of(state["average"]))
     net.load_state_dict(state["average"])
     axes = {"input": {2: "height", 3: "width"}, **{name: {1: f"cells_{name}"} for name in OUTPUTS}}
     sample = torch.rand(1, 3, 320, 256) * 255

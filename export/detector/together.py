@@ -22,7 +22,7 @@ def together(
 ) -> dict[str, Any]:
     """Shares of the labelled faces of `SMALLEST` pixels width and more.
 
-    Right is mask for properly masked faces and no_mask for the others; by side: probability 0.5 decides; told: the
+    Right is mask for properly masked faces and no_mask for the others; by side: probability 0.5 decides; told: by the
     label with the manifest's unsure band, where unsure is not right.
 
     Args:
@@ -31,7 +31,7 @@ def together(
     """
     model = MaskClassifier(ClassifierSettings(model=classifier))
     high, low = model.bounds(VerdictSettings())
-    rows: list[tuple[str, bool, bool, bool, bool]] = []  # label, found, right by side, right as told, wrong as told
+    rows: list[tuple[str, bool, bool, bool, bool]] = []  # label, found, right by side, right and wrong by verdict
     for picture in pictures:
         image = load(picture)
         small, scale = at_long_side(image, long_side)
@@ -49,8 +49,10 @@ def together(
                 continue
             p = float(probability[near[overlap[near, j].argmax()]])
             right = "mask" if label == "mask" else "no_mask"
-            told = face_label(p, high, low)
-            rows.append((label, True, (p >= 0.5) == (right == "mask"), told == right, told not in (right, "unsure")))
+            verdict = face_label(p, high, low)
+            rows.append(
+                (label, True, (p >= 0.5) == (right == "mask"), verdict == right, verdict not in (right, "unsure"))
+            )
     out: dict[str, Any] = {"score threshold": round(threshold, 4)}
     for name in ("all", "mask", "no_mask", "incorrect_mask"):
         chosen = np.array([r[1:] for r in rows if name in ("all", r[0])], bool).reshape(-1, 4)

@@ -20,27 +20,27 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from edge_app.errors import UsageError, first_line
-from export.common.from_onnx import adopt, kernels, origin
+from export.common.from_onnx import kernels, load_onnx_weights, origin
 from export.common.run import Run
 from export.common.shared import shared_data
 from export.common.training import load_checkpoint, once, seed_everything
 from export.detector.augment import Sample
 from export.detector.batches import Batches
-from export.detector.data import DOUBTFUL, IGNORE, UNCOVERED, agree, load_sets
+from export.detector.data import DOUBTFUL, IGNORE, UNCOVERED, align_boxes, load_sets
 from export.detector.hyperparameters import DEFAULTS, Hyperparameters
 from export.detector.loss import distillation_loss, grid, loss
-from export.detector.mining import hard_file, mark, read
+from export.detector.mining import apply_table, hard_file, read
 from export.detector.net import (
     INPUT_SCALE,
     FaceNet,
     Net,
     PlainNet,
-    by_cell,
+    flatten_maps,
     kernels_of,
-    like,
+    net_like,
 )
 from export.detector.scene import Scene
-from export.detector.teachers import Teachers, mixtures, without_norms
+from export.detector.teachers import Teachers, fuse_norms, mixup
 from export.detector.to_onnx import describe_teacher, export_detector
 
 COMPILE_MINUTES = 10.0  # a compiled step is about 1.4 times as fast; compiling takes a minute for each window size
@@ -86,23 +86,23 @@ def training_scenes(cache: Path) -> list[tuple[float, list[Scene]]]:
     return load_sets(data, data.parent / "peers" / "face_detection_yunet_2023mar.onnx", cache)
 
 
-def released(
+def load_released(
     file: Path, sets: list[tuple[float, list[Scene]]], seed: int, times: int = 1, hp: Hyperparameters = DEFAULTS
 ) -> Net:
     """The network of a released ONNX file, to be finetuned. Raises UsageError where it is no detector's, or not `times`
     as wide."""
-    net = like(kernels(file))
+    net = net_like(kernels(file))
     if times not in (1, net.times):
         raise UsageError(f"{file}: a network of another shape; expected one of --times {times}, or none given")
     windows = (collate(samples)["images"].float() for samples in islice(Batches(sets, seed, hp), 8))
-    adopt(net, file, windows, INPUT_SCALE)
+    load_onnx_weights(net, file, windows, INPUT_SCALE)
     return net
 
 
 def open_teacher(file: Path) -> Net:
     """The network of a released ONNX file as it is there. Raises UsageError where it is no detector's."""
-    net = without_norms(like(kernels(file)))
-    adopt(net, file, (), INPUT_SCALE)
+    net = fuse_norms(net_like(kernels(file)))
+    load_onnx_weights(net, file, (), INPUT_SCALE)
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return, unused-ignore]
 
 
@@ -129,68 +129,70 @@ def train(
         sets: weights and training scenes; None: all sets of the shared data.
         restart: begin the schedule again at the checkpoint's averaged net, with `restart` of the peak rate.
         start: ONNX file of an earlier detector to begin at, as with `restart`; None: from scratch.
-        teachers: ONNX files of detectors to learn from beside the labels, see `Teachers`.
+        teachers: ONNX files of detectors to distil from beside the labels, see `Teachers`.
         device: where to train, as torch names it. workers: processes that prepare batches.
         times: 1: `FaceNet`; more: a `PlainNet` as wide, which is a teacher: teacher.onnx is written to `out` too. A
             resumed run keeps the net it began with, and one that begins at a file that file's, see `released`.
-        mix: learn what teachers tell of the `mixtures` of each batch too, which takes a step twice the arithmetic.
+        mix: distil on a `mixup` of each batch too, which doubles the arithmetic of a step.
         hyperparameters: None: those that a resumed run began with, else `DEFAULTS`.
         clock: seconds since any moment.
 
     Raises:
-        UsageError: `start` or one of `teachers` is not a detector's file, there is no such device, or nobody to `mix`
-            for.
+        UsageError: `start` or one of `teachers` is not a detector's file, there is no such device, or no teacher to
+            `mix` for.
     """
     torch.set_num_threads(threads)
     # First what may be refused.
     if mix and not teachers:
-        raise UsageError("--mix: nobody tells of mixtures; expected --teacher ONNX with it")
+        raise UsageError("--mix: no teacher to score the mixtures; expected --teacher ONNX with it")
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
-    place = open_device(device)
+    target = open_device(device)
     hp = hyperparameters or (None if restart else Hyperparameters.recorded(state)) or DEFAULTS
-    begun, taught_by = origin(start) if start else None, [origin(file) for file in teachers]
-    tell = Teachers([open_teacher(file).to(place, torch.bfloat16) for file in teachers]) if teachers else None
+    start_origin, teacher_origins = origin(start) if start else None, [origin(file) for file in teachers]
+    teach = Teachers([open_teacher(file).to(target, torch.bfloat16) for file in teachers]) if teachers else None
     if sets is None:
         sets = training_scenes(out / "scenes.npz")
         every = [scene for _, scenes in sets for scene in scenes]
-        mark(every, read(hard_file()))  # by the boxes as they are labelled
-        agree(every)
+        apply_table(every, read(hard_file()))  # by the boxes as they are labelled
+        align_boxes(every)
     with ThreadPoolExecutor() as pool:  # here, or each process would decode them again
         list(pool.map(Scene.image, (scene for _, scenes in sets for scene in scenes)))
     seed_everything(seed)
     where = [f"{device}, {hp.batch} windows of 320 px a step"]
     if state:
-        net, begun = like(kernels_of(state["average"])), state.get("start")
-        taught_by, where = once(state.get("teachers", []), taught_by), once(state.get("where", []), where)
+        net, start_origin = net_like(kernels_of(state["average"])), state.get("start")
+        teacher_origins, where = once(state.get("teachers", []), teacher_origins), once(state.get("where", []), where)
     else:
-        net = released(start, sets, seed, times, hp) if start else FaceNet() if times == 1 else PlainNet(times=times)
-    net = net.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+        net = (
+            load_released(start, sets, seed, times, hp) if start else FaceNet() if times == 1 else PlainNet(times=times)
+        )
+    net = net.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     facts = {
-        "start": begun, "teachers": taught_by, "mix": mix, "seed": seed, "device": device, "where": where,
+        "start": start_origin, "teachers": teacher_origins, "mix": mix, "seed": seed, "device": device, "where": where,
     }  # fmt: skip
     torch.backends.cudnn.benchmark = True  # of three window sizes, each many times
     run = Run(out, net, hp, minutes, state, restart, facts, trained=start is not None, clock=clock)
-    load = functools.partial(load_batches, sets, workers=workers, pin=place.type == "cuda")
+    load = functools.partial(load_batches, sets, workers=workers, pin=target.type == "cuda")
     batches, plain = load(seed * 1000 + run.step, hp), False
     forward: Callable[[Tensor], list[Tensor]] = net
-    if place.type == "cpu" and minutes - run.budget.spent / 60 >= COMPILE_MINUTES and shutil.which("g++"):
+    if target.type == "cpu" and minutes - run.budget.spent / 60 >= COMPILE_MINUTES and shutil.which("g++"):
         forward = torch.compile(net, dynamic=False)
     for fraction in run:
         if not plain and fraction > 1 - hp.no_mosaics:
             batches, plain = load(seed * 1000 + run.step + 1, dataclasses.replace(hp, mosaics=0.0)), True
-        given = {name: part.to(place, non_blocking=True) for name, part in next(batches).items()}
+        given = {name: part.to(target, non_blocking=True) for name, part in next(batches).items()}
         images = given.pop("images")
-        seen = torch.cat([images, mixtures(images, hp.mixup)]) if mix else images
+        seen = torch.cat([images, mixup(images, hp.mixup)]) if mix else images
         # bfloat16 convolutions train 2.7 times faster than float32 on CPUs that have them; the loss stays float32.
-        with torch.autocast(place.type, torch.bfloat16):
+        with torch.autocast(target.type, torch.bfloat16):
             maps = forward(seen)
-            told = tell(seen, run.step) if tell else None
-        count, raw = len(images), by_cell(maps)  # (B, N, 16)
-        if told is not None:
-            given["told"] = told[:count]
+            teacher_logits = teach(seen, run.step) if teach else None
+        count, raw = len(images), flatten_maps(maps)  # (B, N, 16)
+        if teacher_logits is not None:
+            given["teacher_logits"] = teacher_logits[:count]
         parts = loss(raw[:count], grid((images.shape[2], images.shape[3]), raw.device), **given, hp=hp)
-        if mix and told is not None:
-            parts["mixup"] = hp.distillation_weight * distillation_loss(raw[count:, :, :2], told[count:])
+        if mix and teacher_logits is not None:
+            parts["mixup"] = hp.distillation_weight * distillation_loss(raw[count:, :, :2], teacher_logits[count:])
         run.learn(parts)
     if net.times > 1:
         file = out / "teacher.onnx"

@@ -118,7 +118,7 @@ def cost(weights: dict[str, torch.Tensor], sets: list[tuple[float, list[Scene]]]
     batch = detector.collate(next(iter(Batches(sets, 99, Hyperparameters(batch=8)))))
     images = batch.pop("images").float()
     with torch.no_grad():
-        raw = detector.by_cell(net(images))
+        raw = detector.flatten_maps(net(images))
         cells = grid((images.shape[2], images.shape[3]), raw.device)
         return float(torch.stack(list(loss(raw, cells, **batch).values())).sum())
 

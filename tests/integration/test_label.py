@@ -24,7 +24,7 @@ from edge_app.vision.crops import crop_face, to_network_input
 from export.__main__ import main
 from export.classifier.data import INCORRECT, MASK, NO_MASK, Finder, coco_faces, store_faces
 from export.classifier.hyperparameters import Hyperparameters
-from export.classifier.more import JoinedFaces, added_faces
+from export.classifier.reviewed import JoinedFaces, added_faces
 from export.classifier.train import load, train
 from export.common import coco as coco_file
 from export.common.engines import iou

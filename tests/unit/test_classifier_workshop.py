@@ -12,7 +12,7 @@ from sklearn import metrics
 from edge_app.inference.manifest import Manifest
 from edge_app.inference.model import Model
 from export.classifier import evaluate as measure
-from export.classifier.augment import cut_by_frame, jitter, turn, vary
+from export.classifier.augment import augment, jitter, rotate, truncate
 from export.classifier.data import INCORRECT, MASK, NO_MASK, Face
 from export.classifier.train import MaskNet
 from export.common.manifest import entry, write_manifest
@@ -44,7 +44,7 @@ def test_a_view_is_a_crop_and_its_class_follows_the_rules(kind: int) -> None:
     before = original.region.copy()
     targets = set()
     for i in range(120):
-        crop, target = vary(original, donor if i % 2 else None, rng)
+        crop, target = augment(original, donor if i % 2 else None, rng)
         assert crop.shape == (112, 112, 3)
         assert crop.dtype == np.uint8
         targets.add(target)
@@ -53,7 +53,7 @@ def test_a_view_is_a_crop_and_its_class_follows_the_rules(kind: int) -> None:
 
 
 def test_the_same_chance_gives_the_same_view() -> None:
-    views = [vary(face(NO_MASK), face(MASK, 5), np.random.default_rng(7)) for _ in range(2)]
+    views = [augment(face(NO_MASK), face(MASK, 5), np.random.default_rng(7)) for _ in range(2)]
     np.testing.assert_array_equal(views[0][0], views[1][0])
     assert views[0][1] == views[1][1]
 
@@ -61,7 +61,7 @@ def test_the_same_chance_gives_the_same_view() -> None:
 def test_moved_boxes_stay_on_the_face_and_a_cut_keeps_the_mouth() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
-        region, box = cut_by_frame(*turn(face(MASK).region, jitter(face(MASK), rng), rng), rng)
+        region, box = truncate(*rotate(face(MASK).region, jitter(face(MASK), rng), rng), rng)
         assert box.shape == (4,)
         assert (box[2:] > box[:2]).all()
         assert min(region.shape[:2]) > 40

@@ -14,11 +14,23 @@ if reason := missing("torch", "sklearn", "matplotlib"):
     leave(reason)
 
 from export.detector import batches as detector_batches
-from export.detector.augment import place
+from export.detector.augment import random_crop
 from export.detector.batches import Batches
 from export.detector.data import DOUBTFUL, FACE, IGNORE
 from export.detector.hyperparameters import Hyperparameters
-from export.detector.mining import MISSED, NOTHING, TILE, UNMARKED, Place, hard_file, mark, mine, read, sheets, write
+from export.detector.mining import (
+    MISSED,
+    NOTHING,
+    TILE,
+    UNMARKED,
+    Place,
+    apply_table,
+    hard_file,
+    mine,
+    read,
+    sheets,
+    write,
+)
 from export.detector.scene import Scene
 
 Rows = npt.NDArray[np.float32]
@@ -116,7 +128,7 @@ def test_the_shipped_table_is_sorted_and_whole() -> None:
 
 def test_unmarked_faces_are_ignored_and_the_others_are_hard() -> None:
     here, there = scene((100, 100, 200, 200)), scene((100, 100, 200, 200), name="drawn/b.png")
-    mark([here, there], places())
+    apply_table([here, there], places())
     assert here.kinds.tolist() == [FACE, IGNORE]
     assert here.boxes[1].tolist() == [5, 5, 45, 55]
     assert (len(here.landmarks), len(here.bare)) == (2, 2)
@@ -127,17 +139,17 @@ def test_unmarked_faces_are_ignored_and_the_others_are_hard() -> None:
 def test_in_a_picture_labelled_by_hand_unmarked_faces_are_doubtful() -> None:
     here = scene((100, 100, 200, 200), (5, 5, 45, 55))
     here.by_hand = True
-    mark([here], places())
+    apply_table([here], places())
     assert here.kinds.tolist() == [FACE, IGNORE, IGNORE]  # the second was labelled, whatever it shows
     here = scene((100, 100, 200, 200))
     here.by_hand = True
-    mark([here], places())
+    apply_table([here], places())
     assert here.kinds.tolist() == [FACE, DOUBTFUL]
 
 
 def test_a_label_that_was_sorted_as_not_to_be_told_is_ignored() -> None:
     labelled = scene((5, 5, 45, 55), (300, 100, 400, 200))
-    mark([labelled], places())
+    apply_table([labelled], places())
     assert labelled.kinds.tolist() == [IGNORE, FACE, IGNORE]
 
 
@@ -147,9 +159,9 @@ def blue(image: Pixels) -> int:
 
 def test_a_window_with_a_goal_shows_it() -> None:
     goal, given = np.array(GOAL, np.float32), scene((100, 300, 200, 400))
-    shown = [blue(place(given, 320, np.random.default_rng(seed), goal).image) for seed in range(40)]
+    shown = [blue(random_crop(given, 320, np.random.default_rng(seed), goal).image) for seed in range(40)]
     assert np.percentile(shown, 10) > 100  # a turn may carry one at the window's edge out of it
-    without = [blue(place(given, 320, np.random.default_rng(seed)).image) for seed in range(40)]
+    without = [blue(random_crop(given, 320, np.random.default_rng(seed)).image) for seed in range(40)]
     assert min(without) == 0
 
 
@@ -161,7 +173,7 @@ def test_batches_come_back_to_hard_places(monkeypatch: pytest.MonkeyPatch) -> No
 
     def share(of: float, pasted: float = 0.0) -> float:
         hp = Hyperparameters(mosaics=0.0, hard_examples=of, pasted_negatives=pasted)
-        monkeypatch.setattr(detector_batches, "wear", lambda image, rng: image)
+        monkeypatch.setattr(detector_batches, "degrade", lambda image, rng: image)
         stream = iter(Batches(sets, 0, hp))
         return float(np.mean([blue(sample.image) > 0 for _ in range(4) for sample in next(stream)]))
 

@@ -19,7 +19,7 @@ import torch
 from edge_app.errors import UsageError
 from edge_app.inference.model import models_dir
 from edge_app.vision.crops import crop_face
-from export.classifier.augment import degrade, vary
+from export.classifier.augment import augment, degrade
 from export.classifier.data import (
     INCORRECT,
     MASK,
@@ -35,7 +35,7 @@ from export.classifier.hyperparameters import Hyperparameters
 from export.classifier.paint import draw_chin_mask, draw_mask
 from export.classifier.to_onnx import export_classifier
 from export.classifier.train import Batches, MaskNet
-from export.common.from_onnx import adopt, origin
+from export.common.from_onnx import load_onnx_weights, origin
 
 Array = npt.NDArray[np.float32]
 UNKNOWN, NO_POINTS = np.full(4, np.nan, np.float32), np.full((5, 2), np.nan, np.float32)
@@ -136,13 +136,13 @@ class TestVary:
     def test_what_is_worn_keeps_its_class(self, kind: int, target: int) -> None:
         given, rng = face(kind), np.random.default_rng(0)
         for _ in range(40):
-            crop, found = vary(given, None, rng)
+            crop, found = augment(given, None, rng)
             assert (crop.shape, crop.dtype, found) == ((112, 112, 3), np.uint8, target)
         assert np.array_equal(given.region, face(kind).region)
 
     def test_some_bare_faces_get_a_mask_and_its_class(self) -> None:
         rng = np.random.default_rng(0)
-        found = [vary(face(NO_MASK), face(MASK, seed=9), rng)[1] for _ in range(300)]
+        found = [augment(face(NO_MASK), face(MASK, seed=9), rng)[1] for _ in range(300)]
         assert 0.08 < np.mean([kind == MASK for kind in found]) < 0.22
 
     @pytest.mark.parametrize(("mask", "chin", "target"), [(1.0, 0.0, MASK), (0.0, 1.0, NO_MASK), (0.0, 0.0, NO_MASK)])
@@ -150,12 +150,12 @@ class TestVary:
         self, mask: float, chin: float, target: int
     ) -> None:
         hp, rng = Hyperparameters(synthetic_masks=mask, chin_masks=chin), np.random.default_rng(0)
-        assert {vary(face(NO_MASK), None, rng, hp)[1] for _ in range(40)} == {target}
+        assert {augment(face(NO_MASK), None, rng, hp)[1] for _ in range(40)} == {target}
 
     def test_a_face_of_which_only_the_box_is_known(self) -> None:
         given, rng = face(NO_MASK), np.random.default_rng(0)
         given.points = NO_POINTS
-        assert {vary(given, None, rng)[0].shape for _ in range(60)} == {(112, 112, 3)}
+        assert {augment(given, None, rng)[0].shape for _ in range(60)} == {(112, 112, 3)}
 
     def test_cameras_spoil_the_picture_but_not_its_form(self, astronaut: Pixels) -> None:
         crop = crop_face(astronaut, np.array([180, 70, 264, 180], np.float32))
@@ -215,7 +215,7 @@ class TestFromOnnx:
     def test_the_same_function_and_nearly_so_while_training(self, trained: MaskNet, tmp_path: Path) -> None:
         export_classifier(trained, tmp_path / "model.onnx", 112)
         x, again = torch.rand(64, 3, 112, 112) * 2 - 1, MaskNet(8).eval()
-        adopt(again, tmp_path / "model.onnx", [x[:32], x[32:]])
+        load_onnx_weights(again, tmp_path / "model.onnx", [x[:32], x[32:]])
         with torch.inference_mode():
             torch.testing.assert_close(again(x), trained(x), atol=1e-3, rtol=1e-3)
             again.train()
@@ -227,7 +227,7 @@ class TestFromOnnx:
         (tmp_path / "text.onnx").write_text("no network")
         for file, net in (("model.onnx", MaskNet(16)), ("text.onnx", MaskNet(8)), ("gone.onnx", MaskNet(8))):
             with pytest.raises(UsageError, match=file):
-                adopt(net, tmp_path / file, [])
+                load_onnx_weights(net, tmp_path / file, [])
 
     def test_what_a_file_is(self, trained: MaskNet, tmp_path: Path) -> None:
         export_classifier(trained, tmp_path / "model.onnx", 112)

@@ -9,23 +9,23 @@ from tests.workshop import extent, is_red, leave, missing, red_scene, red_square
 if reason := missing("torch"):
     leave(reason)
 
-from export.detector.augment import Sample, clip, mosaic, place, whole
+from export.detector.augment import Sample, clip_boxes, letterbox, mosaic, random_crop
 from export.detector.data import DOUBTFUL, FACE, IGNORE, UNCOVERED
 from export.detector.hyperparameters import Hyperparameters
-from export.detector.paint import draw_mask, turn_away, wear
+from export.detector.paint import degrade, draw_back_of_head, draw_mask
 
 
 class TestPlace:
     def test_large_windows_show_faces_that_fill_them(self) -> None:
         face = red_scene((200, 120, 360, 280))
-        samples = [place(face, 640, np.random.default_rng(seed)) for seed in range(200)]
+        samples = [random_crop(face, 640, np.random.default_rng(seed)) for seed in range(200)]
         widths = [np.ptp(s.boxes[:, ::2], axis=1).max(initial=0) for s in samples]
         assert np.mean(np.array(widths) > 0.55 * 640) > 0.1  # a size drawn evenly from 8 px would give half as many
 
     def test_the_box_and_the_points_land_on_the_face(self) -> None:
         checked, sides = 0, []
         for seed in range(60):
-            sample = place(red_scene(), 320, np.random.default_rng(seed))
+            sample = random_crop(red_scene(), 320, np.random.default_rng(seed))
             assert (sample.image.shape, sample.image.dtype) == ((320, 320, 3), np.uint8)
             if not len(sample.boxes) or sample.kinds[0] != FACE:
                 continue
@@ -50,7 +50,7 @@ class TestPlace:
     def test_a_flip_moves_the_face_to_the_other_side(self) -> None:
         found = set()
         for seed in range(40):
-            sample = place(red_scene((20, 150, 80, 210)), 320, np.random.default_rng(seed))
+            sample = random_crop(red_scene((20, 150, 80, 210)), 320, np.random.default_rng(seed))
             rows, columns = np.nonzero(is_red(sample.image))
             if len(rows) and len(sample.boxes):
                 x0, y0, x1, y1 = sample.boxes[0]
@@ -61,14 +61,14 @@ class TestPlace:
 
     @pytest.mark.parametrize(("under", "kind"), [(0.0, FACE), (1.0, UNCOVERED)])
     def test_a_bare_face_may_get_a_mask_and_the_scene_stays_as_it_is(self, under: float, kind: int) -> None:
-        hp = Hyperparameters(turned_away=0.0, masks_under_nose=under)
+        hp = Hyperparameters(backs_of_heads=0.0, masks_under_nose=under)
         one = red_scene()
         one.bare[:], one.kinds[:] = True, UNCOVERED
         before = one.image().copy()
         masked = 0
         for seed in range(30):
-            bare = place(red_scene(), 320, np.random.default_rng(seed), hp=hp).image
-            sample = place(one, 320, np.random.default_rng(seed), hp=hp)
+            bare = random_crop(red_scene(), 320, np.random.default_rng(seed), hp=hp).image
+            sample = random_crop(one, 320, np.random.default_rng(seed), hp=hp)
             drawn = bool(np.abs(bare.astype(int) - sample.image).max() > 40)
             assert {*sample.kinds} <= {IGNORE, kind if drawn else UNCOVERED}
             masked += drawn
@@ -77,11 +77,11 @@ class TestPlace:
         assert np.array_equal(one.image(), before)
 
     def test_a_bare_face_may_turn_away_and_then_is_none(self) -> None:
-        hp = Hyperparameters(synthetic_masks=0.0, turned_away=0.5)
+        hp = Hyperparameters(synthetic_masks=0.0, backs_of_heads=0.5)
         one = red_scene()
         one.bare[:], one.kinds[:] = True, UNCOVERED
         before = one.image().copy()
-        samples = [place(one, 320, np.random.default_rng(seed), hp=hp) for seed in range(30)]
+        samples = [random_crop(one, 320, np.random.default_rng(seed), hp=hp) for seed in range(30)]
         assert 5 < sum(len(s.boxes) == 0 for s in samples) < 25
         assert np.array_equal(one.image(), before)
         assert len(one.boxes) == 1
@@ -96,7 +96,7 @@ class TestWhole:
     def test_the_picture_is_all_there_at_the_size_of_the_window_or_a_little_less(self, size: int) -> None:
         sides = []
         for seed in range(40):
-            sample = whole(red_scene(), size, np.random.default_rng(seed))
+            sample = letterbox(red_scene(), size, np.random.default_rng(seed))
             assert (sample.image.shape, sample.image.dtype) == ((size, size, 3), np.uint8)
             wide, high = extent(sample.image)
             assert high / wide == pytest.approx(360 / 480, abs=0.01)
@@ -107,7 +107,7 @@ class TestWhole:
     def test_the_box_and_the_points_land_on_the_face_whichever_way_round(self) -> None:
         turned = set()
         for seed in range(40):
-            sample = whole(red_scene((20, 120, 80, 180)), 320, np.random.default_rng(seed))
+            sample = letterbox(red_scene((20, 120, 80, 180)), 320, np.random.default_rng(seed))
             (x0, y0, x1, y1), points = sample.boxes[0], sample.landmarks[0]
             rows, columns = np.nonzero(is_red(sample.image))
             assert columns.min() == pytest.approx(x0, abs=1.5)
@@ -131,7 +131,7 @@ def test_what_is_above_a_face_is_combed_over_it_down_to_the_chin_or_to_a_nape() 
     napes, left = [], []
     for seed in range(40):
         turned = picture.copy()
-        assert turn_away(turned, points, np.random.default_rng(seed))
+        assert draw_back_of_head(turned, points, np.random.default_rng(seed))
         wide = turned[120:180, 200:260].astype(int)
         assert not (wide[..., 1] - wide[..., [0, 2]].max(2) > 60).any()  # neither eyes nor nose nor mouth
         assert np.abs(turned[145, 230].astype(int) - hair).max() < 3
@@ -147,7 +147,7 @@ def test_what_is_above_a_face_is_combed_over_it_down_to_the_chin_or_to_a_nape() 
 def test_a_face_whose_hair_is_cut_off_stays() -> None:
     picture = red_square((200, 4, 260, 64))
     before = picture.copy()
-    assert not turn_away(picture, red_scene((200, 4, 260, 64)).landmarks[0], np.random.default_rng(0))
+    assert not draw_back_of_head(picture, red_scene((200, 4, 260, 64)).landmarks[0], np.random.default_rng(0))
     assert (picture == before).all()
 
 
@@ -165,7 +165,7 @@ def test_clip_cuts_drops_doubts_and_ignores() -> None:
         np.float32,
     )
     points = np.zeros((7, 5, 2), np.float32) + np.arange(7, dtype=np.float32)[:, None, None]
-    out = clip(Sample(np.zeros((100, 100, 3), np.uint8), boxes, np.full(7, FACE), points))
+    out = clip_boxes(Sample(np.zeros((100, 100, 3), np.uint8), boxes, np.full(7, FACE), points))
     assert out.boxes.tolist() == [
         [10, 10, 30, 30],
         [0, 10, 30, 50],  # three quarters are left
@@ -212,6 +212,6 @@ def test_a_drawn_mask_changes_the_lower_face_only(under: bool, first: int, below
 
 def test_wear_keeps_the_form() -> None:
     image = red_square((10, 10, 50, 50), (96, 64))
-    worn = [wear(image, np.random.default_rng(seed)) for seed in range(30)]
+    worn = [degrade(image, np.random.default_rng(seed)) for seed in range(30)]
     assert {(w.shape, w.dtype.name) for w in worn} == {((64, 96, 3), "uint8")}
     assert sum(np.array_equal(w, image) for w in worn) < 10

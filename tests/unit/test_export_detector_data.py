@@ -16,7 +16,7 @@ from tests.workshop import Pixels, leave, missing, red_scene
 if reason := missing("torch", "sklearn", "matplotlib"):
     leave(reason)
 
-from export.detector.data import DOUBTFUL, FACE, IGNORE, REACH, UNCOVERED, agree, load_sets, reach
+from export.detector.data import DOUBTFUL, FACE, IGNORE, REACH, UNCOVERED, align_boxes, load_sets, reach
 from export.detector.scene import Scene, read_scenes, write_scenes
 
 LABELS = ("mask", "no_mask", "incorrect_mask", "unlabelled_face", "face")
@@ -165,7 +165,7 @@ class TestAgree:
         brows, crown = self.labelled("brows", 50, 0.5), self.labelled("crown", 50, 1.9)
         masked = self.labelled("crown", 1, 1.9)[0]
         masked.bare[:], masked.kinds[:], masked.landmarks[:] = False, FACE, np.nan
-        agree([*brows, *crown, masked])
+        align_boxes([*brows, *crown, masked])
         assert masked.boxes[0] == pytest.approx(brows[0].boxes[0], abs=0.01)
         for scene in (brows[0], crown[0]):
             assert reach(scene)[0] == pytest.approx(REACH, abs=0.001)
@@ -179,11 +179,11 @@ class TestAgree:
             scenes[0].kinds = np.append(scenes[0].kinds, kind)
             scenes[0].bare = np.append(scenes[0].bare, False)
             scenes[0].landmarks = np.concatenate([scenes[0].landmarks, np.full((1, 5, 2), np.nan, np.float32)])
-        agree(scenes)
+        align_boxes(scenes)
         assert scenes[0].boxes[1:].tolist() == [[10, 10, 30, 40]] * 2
 
     def test_few_faces_tell_nothing(self) -> None:
         scenes = self.labelled("crown", 30, 1.9)
         before = scenes[0].boxes.copy()
-        agree(scenes)
+        align_boxes(scenes)
         assert (scenes[0].boxes == before).all()

@@ -212,13 +212,15 @@ class TestLoss:
 
     def test_what_teachers_tell_costs_nothing_where_it_is_known_and_pulls_elsewhere(self) -> None:
         raw = answers(1).requires_grad_()
-        told = raw[..., :2].detach().clone()
+        teacher_logits = raw[..., :2].detach().clone()
         rest = (self.FACES, self.OWNER, torch.tensor([True]), self.POINTS, *NOTHING)
         assert "distillation" not in loss(raw, CELLS, *rest)
-        assert float(loss(raw, CELLS, *rest, told=told)["distillation"].detach()) == pytest.approx(0, abs=1e-4)
-        told[0, 5, 0] += 3
-        told[0, 9, 1] -= 3
-        cost = loss(raw, CELLS, *rest, told=told)["distillation"]
+        assert float(loss(raw, CELLS, *rest, teacher_logits=teacher_logits)["distillation"].detach()) == pytest.approx(
+            0, abs=1e-4
+        )
+        teacher_logits[0, 5, 0] += 3
+        teacher_logits[0, 9, 1] -= 3
+        cost = loss(raw, CELLS, *rest, teacher_logits=teacher_logits)["distillation"]
         assert float(cost.detach()) > 0.05
         cost.backward()
         assert raw.grad is not None
@@ -229,10 +231,13 @@ class TestLoss:
 
     def test_what_teachers_tell_of_doubtful_faces_is_not_learnt(self) -> None:
         raw = answers(1)
-        told = raw[..., :2].clone()
-        told[covered(CELLS, REGION)] += 5
+        teacher_logits = raw[..., :2].clone()
+        teacher_logits[covered(CELLS, REGION)] += 5
         rest = (self.FACES, self.OWNER, self.COVERED, self.POINTS, REGION, torch.tensor([0]))
-        parts = [loss(raw, CELLS, *rest, torch.tensor([doubtful]), told=told) for doubtful in (True, False)]
+        parts = [
+            loss(raw, CELLS, *rest, torch.tensor([doubtful]), teacher_logits=teacher_logits)
+            for doubtful in (True, False)
+        ]
         assert float(parts[0]["distillation"]) == pytest.approx(0, abs=1e-4)
         assert float(parts[1]["distillation"]) > 1
 
@@ -241,27 +246,27 @@ class TestLoss:
         raw[..., 2:4] = (torch.tensor([55.0, 62.0]) - CELLS[:, :2]) / CELLS[:, 2:]
         raw[..., 4:6] = (torch.tensor([50.0, 56.0]) / CELLS[:, 2:]).log()
         raw[0, 1::2, 2] += 99 / CELLS[1::2, 2]  # every other cell's box lies beside the face
-        told = raw[..., :2].clone()
+        teacher_logits = raw[..., :2].clone()
         raw[0, ::2, :2] -= DEFAULTS.teacher_margin
 
         def cost(uncovered: bool, raw: torch.Tensor) -> float:
             face = (self.FACES, self.OWNER, torch.tensor([uncovered]), self.POINTS)
-            return float(loss(raw, CELLS, *face, *NOTHING, told=told)["distillation"])
+            return float(loss(raw, CELLS, *face, *NOTHING, teacher_logits=teacher_logits)["distillation"])
 
         assert cost(False, raw) == pytest.approx(0, abs=1e-4)
         assert cost(True, raw) > 0.01
-        raw[..., :2] = told
+        raw[..., :2] = teacher_logits
         assert cost(True, raw) == pytest.approx(0, abs=1e-4)
         assert cost(False, raw) > 0.01
 
     def test_what_is_told_of_unlabelled_windows_counts_by_the_cells_with_a_face(self) -> None:
-        told = torch.full((2, 50, 2), -20.0)
-        said = told.clone()
-        told[0, :3] = 20
-        one, more = (float(distillation_loss(said, told, count)) for count in (1, 6))
+        teacher_logits = torch.full((2, 50, 2), -20.0)
+        said = teacher_logits.clone()
+        teacher_logits[0, :3] = 20
+        one, more = (float(distillation_loss(said, teacher_logits, count)) for count in (1, 6))
         assert one == pytest.approx(3 * 2 * 20)  # three faces, two scores, 20 of log-odds each
         assert more == pytest.approx(one / 6)
-        assert float(distillation_loss(said, told)) == pytest.approx(one / 3)
+        assert float(distillation_loss(said, teacher_logits)) == pytest.approx(one / 3)
         assert float(distillation_loss(said, said)) == 0
 
     def test_weights_scale_their_parts(self) -> None:
@@ -272,7 +277,7 @@ class TestLoss:
             rank_weight=2 * DEFAULTS.rank_weight, doubt_weight=2 * DEFAULTS.doubt_weight,
             distillation_weight=2 * DEFAULTS.distillation_weight,
         )  # fmt: skip
-        once, twice = (loss(raw, CELLS, *given, told=raw[..., :2] + 1, hp=hp) for hp in (DEFAULTS, double))
+        once, twice = (loss(raw, CELLS, *given, teacher_logits=raw[..., :2] + 1, hp=hp) for hp in (DEFAULTS, double))
         ratios = {name: float(twice[name] / once[name]) for name in once}
         assert ratios == pytest.approx(
             {"box": 2, "kps": 2, "rank": 2, "doubt": 2, "distillation": 2, "cls": 1, "obj": 1}
@@ -281,9 +286,9 @@ class TestLoss:
     def test_it_is_computed_where_the_answers_are(self) -> None:
         raw = answers(2)
         given = (self.FACES, self.OWNER, self.COVERED, self.POINTS, REGION, torch.tensor([1]), torch.tensor([True]))
-        here = loss(raw, CELLS, *given, told=raw[..., :2] + 1)
+        here = loss(raw, CELLS, *given, teacher_logits=raw[..., :2] + 1)
         with torch.device("meta"):  # a tensor that is made anywhere else holds nothing
-            assert loss(raw, CELLS, *given, told=raw[..., :2] + 1) == here
+            assert loss(raw, CELLS, *given, teacher_logits=raw[..., :2] + 1) == here
 
     def test_unknown_landmarks_cost_nothing_and_spoil_nothing(self) -> None:
         raw = answers(1).requires_grad_()

@@ -11,7 +11,7 @@ if reason := missing("torch", "onnx"):
 
 import torch
 
-from export.common.from_onnx import adopt
+from export.common.from_onnx import load_onnx_weights
 from export.common.training import save_checkpoint
 from export.detector.net import (
     CLS_SHARES,
@@ -23,7 +23,7 @@ from export.detector.net import (
     PlainNet,
     YuNetContract,
     kernels_of,
-    like,
+    net_like,
 )
 from export.detector.to_onnx import export_detector
 
@@ -44,7 +44,7 @@ class TestNet:
 
     @pytest.mark.parametrize("net", NETS)
     def test_weights_tell_the_class_and_widths_of_their_net(self, net: Net) -> None:
-        again = like(kernels_of(net.state_dict()))
+        again = net_like(kernels_of(net.state_dict()))
         assert type(again) is type(net)
         assert again.times == net.times
         assert [(k, v.shape) for k, v in again.state_dict().items()] == [
@@ -80,7 +80,7 @@ def test_a_released_file_gives_back_a_net_that_can_be_trained_on(of: type[Net], 
     save_checkpoint(tmp_path / "checkpoint.pt", {"average": trained.state_dict()})
     export_detector(tmp_path / "checkpoint.pt", tmp_path / "model.onnx")
     pictures = torch.rand(8, 3, 128, 160) * 255
-    adopt(again, tmp_path / "model.onnx", [pictures[:4], pictures[4:]], INPUT_SCALE)
+    load_onnx_weights(again, tmp_path / "model.onnx", [pictures[:4], pictures[4:]], INPUT_SCALE)
     with torch.inference_mode():
         for mode in (again.eval(), again.train()):
             for a, b in zip(mode(pictures), trained.eval()(pictures), strict=True):

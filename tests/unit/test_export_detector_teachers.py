@@ -15,9 +15,9 @@ from torch import Tensor
 from edge_app.errors import UsageError
 from edge_app.inference.model import Model, models_dir
 from export.detector.net import FaceNet, Net, PlainNet
-from export.detector.teachers import Teachers, mixtures, without_norms
+from export.detector.teachers import Teachers, fuse_norms, mixup
 from export.detector.to_onnx import export_detector
-from export.detector.train import open_teacher, released, train
+from export.detector.train import load_released, open_teacher, train
 
 IMAGES = torch.randint(0, 256, (2, 3, 64, 96), generator=torch.Generator().manual_seed(0)).float()
 
@@ -41,7 +41,7 @@ def test_one_teacher_tells_its_scores_of_either_view() -> None:
     plain = flat(scores(teacher, IMAGES))
     mirrored = flat([m.flip(-1) for m in scores(teacher, IMAGES.flip(-1))])
     assert (plain - mirrored).abs().max() > 0.1
-    tell = Teachers([without_norms(teacher)])
+    tell = Teachers([fuse_norms(teacher)])
     torch.testing.assert_close(tell(IMAGES, 0), plain, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(tell(IMAGES, 1), mirrored, atol=1e-3, rtol=1e-3)
 
@@ -49,7 +49,7 @@ def test_one_teacher_tells_its_scores_of_either_view() -> None:
 def test_two_teachers_share_a_batch_and_tell_their_mean_over_four() -> None:
     nets = [net(1), net(2)]
     views = [(flat(scores(n, IMAGES)), flat([m.flip(-1) for m in scores(n, IMAGES.flip(-1))])) for n in nets]
-    tell = Teachers([without_norms(n) for n in nets])
+    tell = Teachers([fuse_norms(n) for n in nets])
     told = [tell(IMAGES, turn) for turn in range(4)]
     torch.testing.assert_close(told[0], torch.cat([views[0][0][:1], views[1][0][1:]]), atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(told[3], torch.cat([views[1][1][:1], views[0][1][1:]]), atol=1e-3, rtol=1e-3)
@@ -60,7 +60,7 @@ def test_two_teachers_share_a_batch_and_tell_their_mean_over_four() -> None:
 def test_more_teachers_than_windows_take_turns_too() -> None:
     nets = [net(seed) for seed in (1, 2, 3)]
     plain = [flat(scores(n, IMAGES[:1])) for n in nets]
-    tell = Teachers([without_norms(n) for n in nets])
+    tell = Teachers([fuse_norms(n) for n in nets])
     for turn in range(3):
         torch.testing.assert_close(tell(IMAGES[:1], turn), plain[turn], atol=1e-3, rtol=1e-3)
 
@@ -68,7 +68,7 @@ def test_more_teachers_than_windows_take_turns_too() -> None:
 def test_a_mixture_shows_one_picture_through_another_of_its_batch() -> None:
     torch.manual_seed(0)
     plain = torch.tensor([40, 90, 140, 240], dtype=torch.uint8)
-    mixed = mixtures(plain[:, None, None, None].expand(4, 3, 8, 8), 0.5)
+    mixed = mixup(plain[:, None, None, None].expand(4, 3, 8, 8), 0.5)
     assert (mixed.dtype, mixed.shape) == (torch.uint8, (4, 3, 8, 8))
     assert (mixed == mixed[:, :1, :1, :1]).all()  # one share for a whole picture
     # What is laid over moves a picture at most half of the way to another one.
@@ -77,7 +77,7 @@ def test_a_mixture_shows_one_picture_through_another_of_its_batch() -> None:
 
 
 def test_teachers_tell_in_their_own_precision() -> None:
-    teacher = without_norms(net(1))
+    teacher = fuse_norms(net(1))
     exact = Teachers([teacher])(IMAGES.to(torch.uint8), 0)
     coarse = Teachers([teacher.to(torch.bfloat16)])(IMAGES.to(torch.uint8), 0)
     assert coarse.dtype == torch.float32
@@ -123,7 +123,7 @@ def test_a_net_that_begins_at_a_released_file_keeps_the_heads_it_has_there(tmp_p
     trained(before)
     torch.save({"average": before.state_dict()}, tmp_path / "checkpoint.pt")
     export_detector(tmp_path / "checkpoint.pt", tmp_path / "model.onnx")
-    after = released(tmp_path / "model.onnx", [(1.0, [red_scene()])], seed=0)
+    after = load_released(tmp_path / "model.onnx", [(1.0, [red_scene()])], seed=0)
     assert (type(after), after.towers()) == (type(before), before.towers())
     for a, b in zip(before.heads, after.heads, strict=True):
         torch.testing.assert_close(a.out.weight, b.out.weight)
