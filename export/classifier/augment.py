@@ -1,6 +1,6 @@
-"""What happens to a training face between its region and the network: worn things, box jitter, bad cameras.
+"""Augmentation of the classifier's faces: synthetic masks and occluders, box jitter, image degradation.
 
-Everything but what is worn is drawn with the same odds for both classes, so that neither blur nor a border nor a tight
+Everything but masks is drawn with the same odds for both classes, so that neither blur nor a border nor a tight
 box says anything about a mask. `augment` is the door: a `Face` in, a crop and its class out.
 """
 

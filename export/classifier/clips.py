@@ -2,7 +2,7 @@
 
 `clips.json` beside the clips says from which frame to which everyone in view wears a mask or wears none. Each face of
 a confirmed person in such a frame shows one verdict; it is right, wrong or unsure. Beside it stands what the
-classifier says of that frame alone, which tells a fault of the classifier from one of the votes.
+classifier says of that frame alone, which separates faults of the classifier from those of the votes.
 """
 
 import json

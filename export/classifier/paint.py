@@ -1,5 +1,5 @@
-"""Draw on a training face what people wear and hold: masks of any colour and pattern, worn well or badly, and things
-that are no mask. All sizes follow the face's five points, or the box's usual proportions where those are unknown.
+"""Synthetic masks, of any colour and pattern, properly worn or not, and occluders that are no mask, drawn on a face.
+All sizes follow the face's five points, or the box's usual proportions where those are unknown.
 
 Every function draws into `face.region` (uint8 BGR) in place.
 """

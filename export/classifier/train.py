@@ -114,7 +114,7 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
 
 
 def open_teacher(file: Path) -> ort.InferenceSession:
-    """A classifier to learn from.
+    """A teacher to distil from.
 
     Raises:
         UsageError: not an ONNX file, or not of `MaskNet`'s input and output.
@@ -146,7 +146,7 @@ def train(
         add: COCO files of further training faces, images/ beside each.
         restart: begin the schedule again at the checkpoint's averaged net, with `restart` of the peak rate.
         start: ONNX file of an earlier classifier to begin at, as with `restart`; None: from scratch.
-        teachers: ONNX classifiers to learn from beside the labels, see `Batches`.
+        teachers: ONNX classifiers to distil from beside the labels, see `Batches`.
         hyperparameters: None: those that a resumed run began with, else `DEFAULTS`.
         clock: seconds since any moment.
 

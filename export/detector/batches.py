@@ -1,4 +1,4 @@
-"""From windows to training batches: which scenes come how often, and what is pasted from one into another."""
+"""From windows to training batches: sampling of scenes, and copy-paste between them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -45,8 +45,8 @@ def spots(scene: Scene) -> tuple[list[Spot], list[Spot]]:
 
 def paste(sample: Sample, spot: Spot, rng: np.random.Generator) -> None:
     """Paste a spot with a little around it into a sample, in place: turned, lit otherwise, at any size from 12 pixels
-    to a third of the window, where nothing is marked ('Simple Copy-Paste', 2012.07177). A net that knows the one fist
-    of a picture takes the next for a face, and a bare face where it has always seen one; this shows each everywhere."""
+    to a third of the window, where nothing is marked ('Simple Copy-Paste', 2012.07177). Without it
+    a net memorises the one fist of a picture, and a face by its surroundings."""
     size, sides = sample.image.shape[0], spot.box[2:] - spot.box[:2]
     zoom = min(3.0, float(np.exp(rng.uniform(np.log(12), np.log(size / 3)))) / float(sides.max()))
     half = sides / 2 * zoom

@@ -1,4 +1,4 @@
-"""Training pictures for the face detector: sets, landmarks, and the augmentation that makes a batch.
+"""Training data of the face detector: sets, labels and landmarks.
 
 Sets: scenes/train.json, auto_bare.json, auto_street.json and photos/train. The labels hold no landmarks; where a
 teacher detector (YuNet) sees the same face, its five points are taken for the landmark loss and for drawing masks.
@@ -27,7 +27,7 @@ TEACHER_SURE, TEACHER_DOUBTFUL = 0.75, 0.3
 # How far a box reaches above the eyes and below the mouth, and how wide it is, in distances from eyes to mouth: medians
 # of the bare faces of ilc-2021. The boxes of other sets begin at the brows, in the hair or at the crown of the head.
 REACH = np.array([0.81, 0.68, 2.05], np.float32)
-FEWEST = 40  # bare faces with landmarks that tell where a set's boxes end
+FEWEST = 40  # bare faces with landmarks, enough to say where a set's boxes end
 
 
 def name(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""The face detector network: three strides, the tensor contract of `cv2.FaceDetectorYN`, and a plain net to teach it.
+"""The face detector network, with three strides and the tensor contract of `cv2.FaceDetectorYN`, and its teachers'.
 
 Contract: 'YuNet: A Tiny Millisecond-level Face Detector', Machine Intelligence Research, 2023, and the decoding in
 OpenCV's `face_detect.cpp`.
@@ -16,7 +16,7 @@ FINEST = 16  # channels at full detail
 # Channels of `FaceNet` at each stride, and between the features of each head and its 16 answers.
 WIDTHS, TOWERS = (64, 128, 128), (32, 64, 64)
 PLAIN_WIDTHS, PLAIN_TOWERS = (32, 64, 64), (24, 32, 64)  # of `PlainNet`
-# Share of cls in the released scores of each stride, which are means of log-odds: cls tells how well a box fits, obj
+# Share of cls in the released scores of each stride, which are means of log-odds: cls ranks how well a box fits, obj
 # whether there is a face. Up to version 18 scores were the root of their product, which the smaller one rules.
 CLS_SHARES = (0.75, 0.65, 0.75)
 OUTPUTS = [f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in STRIDES]
@@ -51,7 +51,7 @@ class Block(nn.Module):
 
 
 class Head(nn.Module):
-    """One stride's answers from its features: cls 1, obj 1, bbox 4, kps 10 channels in one 1x1 convolution."""
+    """The predictions of one stride from its features: cls 1, obj 1, bbox 4, kps 10 channels in one 1x1 convolution."""
 
     def __init__(self, tower: nn.Sequential, channels: int) -> None:
         super().__init__()
@@ -77,12 +77,12 @@ def heads(make: Callable[..., nn.Sequential], widths: Iterable[int], towers: Ite
 
 
 class Net(nn.Module):
-    """BGR image, 0..255, float32 (B, 3, H, W), H and W multiples of 32 -> three maps (B, 16, H/s, W/s) of raw answers.
+    """BGR image, 0..255, float32 (B, 3, H, W), H and W multiples of 32 -> three raw maps (B, 16, H/s, W/s).
 
     Channels of a map: 0 cls logit, 1 obj logit, 2:6 dx, dy, log w, log h in strides, 6:16 five landmarks in strides
     from the cell's corner (right eye, left eye, nose tip, right and left mouth corner, as OpenCV orders them).
-    Features of each stride, `c8` to `c32`; those of finer ones are joined (`f16`, `f8`) by what coarser ones tell
-    (`top16`, `top8`). Layers stand in the order in which they run.
+    Backbone features of each stride, `c8` to `c32`, joined top-down (`top16`, `top8`) and fused (`f16`, `f8`) as in
+    'Feature Pyramid Networks' (1612.03144). Layers stand in the order in which they run.
     """
 
     times = 1  # how often as wide as usual
@@ -137,8 +137,8 @@ class FaceNet(Net):
 
 
 class PlainNet(Net):
-    """Plain 3x3 convolutions: the detector up to version 15, and `times` as wide one that learns in minutes and only
-    teaches. towers: channels of each head; none: `PLAIN_TOWERS`."""
+    """Plain 3x3 convolutions: the detector up to version 15, and, `times` as wide, a teacher that trains in minutes
+    on a GPU. towers: channels of each head; none: `PLAIN_TOWERS`."""
 
     def __init__(self, towers: tuple[int, ...] = (), times: int = 1) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ class YuNetContract(nn.Module):
             next(self.net.stem.parameters()).mul_(INPUT_SCALE)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        # Few operations, as the small ones take most of their time to start: what a cell says is one row, to be parted.
+        # Few operations, as small ones take most of their time to start: a cell's predictions are one row, to be split.
         out: dict[str, list[Tensor]] = {"cls": [], "obj": [], "bbox": [], "kps": []}
         for answers, share in zip(self.net.answers(image), CLS_SHARES, strict=True):
             both, bbox, kps = torch.split(answers.permute(0, 2, 3, 1).reshape(1, -1, 16), [2, 4, 10], 2)

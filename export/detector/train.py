@@ -132,7 +132,7 @@ def train(
         teachers: ONNX files of detectors to distil from beside the labels, see `Teachers`.
         device: where to train, as torch names it. workers: processes that prepare batches.
         times: 1: `FaceNet`; more: a `PlainNet` as wide, which is a teacher: teacher.onnx is written to `out` too. A
-            resumed run keeps the net it began with, and one that begins at a file that file's, see `released`.
+            resumed run keeps the net it began with, and one that begins at a file that file's, see `load_released`.
         mix: distil on a `mixup` of each batch too, which doubles the arithmetic of a step.
         hyperparameters: None: those that a resumed run began with, else `DEFAULTS`.
         clock: seconds since any moment.
@@ -146,10 +146,10 @@ def train(
     if mix and not teachers:
         raise UsageError("--mix: no teacher to score the mixtures; expected --teacher ONNX with it")
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
-    target = open_device(device)
+    torch_device = open_device(device)
     hp = hyperparameters or (None if restart else Hyperparameters.recorded(state)) or DEFAULTS
     start_origin, teacher_origins = origin(start) if start else None, [origin(file) for file in teachers]
-    teach = Teachers([open_teacher(file).to(target, torch.bfloat16) for file in teachers]) if teachers else None
+    teach = Teachers([open_teacher(file).to(torch_device, torch.bfloat16) for file in teachers]) if teachers else None
     if sets is None:
         sets = training_scenes(out / "scenes.npz")
         every = [scene for _, scenes in sets for scene in scenes]
@@ -162,29 +162,29 @@ def train(
     if state:
         net, start_origin = net_like(kernels_of(state["average"])), state.get("start")
         teacher_origins, where = once(state.get("teachers", []), teacher_origins), once(state.get("where", []), where)
+    elif start:
+        net = load_released(start, sets, seed, times, hp)
     else:
-        net = (
-            load_released(start, sets, seed, times, hp) if start else FaceNet() if times == 1 else PlainNet(times=times)
-        )
-    net = net.to(target, memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+        net = FaceNet() if times == 1 else PlainNet(times=times)
+    net = net.to(torch_device, memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     facts = {
         "start": start_origin, "teachers": teacher_origins, "mix": mix, "seed": seed, "device": device, "where": where,
     }  # fmt: skip
     torch.backends.cudnn.benchmark = True  # of three window sizes, each many times
     run = Run(out, net, hp, minutes, state, restart, facts, trained=start is not None, clock=clock)
-    load = functools.partial(load_batches, sets, workers=workers, pin=target.type == "cuda")
+    load = functools.partial(load_batches, sets, workers=workers, pin=torch_device.type == "cuda")
     batches, plain = load(seed * 1000 + run.step, hp), False
     forward: Callable[[Tensor], list[Tensor]] = net
-    if target.type == "cpu" and minutes - run.budget.spent / 60 >= COMPILE_MINUTES and shutil.which("g++"):
+    if torch_device.type == "cpu" and minutes - run.budget.spent / 60 >= COMPILE_MINUTES and shutil.which("g++"):
         forward = torch.compile(net, dynamic=False)
     for fraction in run:
         if not plain and fraction > 1 - hp.no_mosaics:
             batches, plain = load(seed * 1000 + run.step + 1, dataclasses.replace(hp, mosaics=0.0)), True
-        given = {name: part.to(target, non_blocking=True) for name, part in next(batches).items()}
+        given = {name: part.to(torch_device, non_blocking=True) for name, part in next(batches).items()}
         images = given.pop("images")
         seen = torch.cat([images, mixup(images, hp.mixup)]) if mix else images
         # bfloat16 convolutions train 2.7 times faster than float32 on CPUs that have them; the loss stays float32.
-        with torch.autocast(target.type, torch.bfloat16):
+        with torch.autocast(torch_device.type, torch.bfloat16):
             maps = forward(seen)
             teacher_logits = teach(seen, run.step) if teach else None
         count, raw = len(images), flatten_maps(maps)  # (B, N, 16)

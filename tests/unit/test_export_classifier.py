@@ -192,11 +192,11 @@ class TestBatches:
         net = MaskNet(8).eval()
         export_classifier(net, tmp_path / "teacher.onnx", 112)
         x, plain = next(iter(Batches(faces, 1, Hyperparameters(batch=8))))
-        same, taught = next(iter(Batches(faces, 1, Hyperparameters(batch=8), teachers=[tmp_path / "teacher.onnx"])))
+        same, target = next(iter(Batches(faces, 1, Hyperparameters(batch=8), teachers=[tmp_path / "teacher.onnx"])))
         assert torch.equal(x, same)
         with torch.inference_mode():
             said = net(x).softmax(1)
-        torch.testing.assert_close(taught, 0.3 * plain + 0.7 * said, atol=1e-4, rtol=0)
+        torch.testing.assert_close(target, 0.3 * plain + 0.7 * said, atol=1e-4, rtol=0)
 
     def test_a_class_may_be_absent(self, tmp_path: Path) -> None:
         only = store_faces(iter([face(NO_MASK)]), tmp_path / "faces")

@@ -1,4 +1,4 @@
-"""What teachers tell a detector in training, against the nets themselves."""
+"""The soft targets of teachers, against the networks themselves."""
 
 import pytest
 
@@ -41,28 +41,28 @@ def test_one_teacher_tells_its_scores_of_either_view() -> None:
     plain = flat(scores(teacher, IMAGES))
     mirrored = flat([m.flip(-1) for m in scores(teacher, IMAGES.flip(-1))])
     assert (plain - mirrored).abs().max() > 0.1
-    tell = Teachers([fuse_norms(teacher)])
-    torch.testing.assert_close(tell(IMAGES, 0), plain, atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(tell(IMAGES, 1), mirrored, atol=1e-3, rtol=1e-3)
+    teach = Teachers([fuse_norms(teacher)])
+    torch.testing.assert_close(teach(IMAGES, 0), plain, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(teach(IMAGES, 1), mirrored, atol=1e-3, rtol=1e-3)
 
 
 def test_two_teachers_share_a_batch_and_tell_their_mean_over_four() -> None:
     nets = [net(1), net(2)]
     views = [(flat(scores(n, IMAGES)), flat([m.flip(-1) for m in scores(n, IMAGES.flip(-1))])) for n in nets]
-    tell = Teachers([fuse_norms(n) for n in nets])
-    told = [tell(IMAGES, turn) for turn in range(4)]
-    torch.testing.assert_close(told[0], torch.cat([views[0][0][:1], views[1][0][1:]]), atol=1e-3, rtol=1e-3)
-    torch.testing.assert_close(told[3], torch.cat([views[1][1][:1], views[0][1][1:]]), atol=1e-3, rtol=1e-3)
+    teach = Teachers([fuse_norms(n) for n in nets])
+    targets = [teach(IMAGES, turn) for turn in range(4)]
+    torch.testing.assert_close(targets[0], torch.cat([views[0][0][:1], views[1][0][1:]]), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(targets[3], torch.cat([views[1][1][:1], views[0][1][1:]]), atol=1e-3, rtol=1e-3)
     mean = torch.stack([view for both in views for view in both]).mean(0)
-    torch.testing.assert_close(torch.stack(told).mean(0), mean, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(torch.stack(targets).mean(0), mean, atol=1e-3, rtol=1e-3)
 
 
 def test_more_teachers_than_windows_take_turns_too() -> None:
     nets = [net(seed) for seed in (1, 2, 3)]
     plain = [flat(scores(n, IMAGES[:1])) for n in nets]
-    tell = Teachers([fuse_norms(n) for n in nets])
+    teach = Teachers([fuse_norms(n) for n in nets])
     for turn in range(3):
-        torch.testing.assert_close(tell(IMAGES[:1], turn), plain[turn], atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(teach(IMAGES[:1], turn), plain[turn], atol=1e-3, rtol=1e-3)
 
 
 def test_a_mixture_shows_one_picture_through_another_of_its_batch() -> None:
@@ -89,8 +89,8 @@ def test_a_released_file_teaches_as_the_net_that_it_was_made_from(tmp_path: Path
     teacher = net(3, times)
     torch.save({"average": teacher.state_dict()}, tmp_path / "checkpoint.pt")
     export_detector(tmp_path / "checkpoint.pt", tmp_path / "model.onnx")
-    tell = Teachers([open_teacher(tmp_path / "model.onnx")])
-    torch.testing.assert_close(tell(IMAGES, 0), flat(scores(teacher, IMAGES)), atol=1e-3, rtol=1e-3)
+    teach = Teachers([open_teacher(tmp_path / "model.onnx")])
+    torch.testing.assert_close(teach(IMAGES, 0), flat(scores(teacher, IMAGES)), atol=1e-3, rtol=1e-3)
 
 
 def test_the_teacher_that_is_kept_is_a_wide_net_and_its_file_the_one_in_its_manifest() -> None:
