@@ -15,7 +15,26 @@ from edge_app.redact import redact
 
 
 class EdgeAppError(Exception):
+    """Text is `detail: advice`, credentials masked.
+
+    Args:
+        detail: names the thing, and says what is wrong with it and what was expected.
+        advice: what to do.
+    """
+
     exit_code = 1
+
+    def __init__(self, detail: str = "", advice: str = "") -> None:
+        super().__init__(f"{detail}: {advice}" if advice else detail)
+        self._detail, self._advice = detail, advice
+
+    @property
+    def detail(self) -> str:
+        return redact(self._detail)
+
+    @property
+    def advice(self) -> str:
+        return redact(self._advice)
 
     def __str__(self) -> str:
         return redact(super().__str__())

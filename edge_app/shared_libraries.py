@@ -49,14 +49,14 @@ def needed(files: Iterable[Path], bundled: dict[str, Path]) -> list[str]:
     return outside
 
 
-def explain(missing: Iterable[str]) -> str:
-    """One line: which libraries this system lacks, and what installs them."""
+def explain(missing: Iterable[str]) -> tuple[str, str]:
+    """Which libraries this system lacks, and what installs them."""
     names = list(missing)
     packages = " ".join(dict.fromkeys(debian_package(name) for name in names))
     install = f"sudo apt-get install {packages}"
     if not shutil.which("apt-get"):
         install = f"install them with its package manager (on Debian: {packages})"
-    return f"OpenCV needs {', '.join(names)}, which this system lacks: {install}"
+    return f"OpenCV needs {', '.join(names)}, which this system lacks", install
 
 
 def debian_package(soname: str) -> str:

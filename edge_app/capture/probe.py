@@ -39,9 +39,9 @@ def check_reachable(url: str, timeout_s: float) -> None:
     try:
         socket.create_connection((host, port), timeout=timeout_s).close()
     except (socket.gaierror, UnicodeError):
-        raise SourceError(f"{shown}: host not found: check the name and the network") from None
+        raise SourceError(f"{shown}: host not found", "check the name and the network") from None
     except ConnectionRefusedError:
-        raise SourceError(f"{shown}: connection refused at port {port}: is the server running?") from None
+        raise SourceError(f"{shown}: connection refused at port {port}", "is the server running?") from None
     except TimeoutError:
         raise SourceError(f"{shown}: no answer at port {port} within {timeout_s:g} s") from None
     except OSError as error:

@@ -46,16 +46,16 @@ def require_opencv() -> None:
     try:
         import cv2  # noqa: F401
     except ImportError as error:
-        raise UsageError(explain_import_error(error)) from None
+        raise explain_import_error(error) from None
 
 
-def explain_import_error(error: ImportError) -> str:
-    """One line for an `import cv2` that failed: everything that is missing, and what to install."""
+def explain_import_error(error: ImportError) -> UsageError:
+    """For an `import cv2` that failed: everything that is missing, and what to install."""
     named = re.search(r"(lib\S+\.so[.\d]*): cannot open", str(error))
     missing = shared_libraries.missing_from_opencv() or ([named[1]] if named else [])
     if missing:
-        return shared_libraries.explain(missing)
-    return f"OpenCV cannot be imported ({error}): pip install opencv-python"
+        return UsageError(*shared_libraries.explain(missing))
+    return UsageError(f"OpenCV cannot be imported ({error})", "pip install opencv-python")
 
 
 def examine(resolved: Resolved | EdgeAppError, environment: dict[str, str] | None = None) -> list[Row]:
@@ -121,15 +121,14 @@ def _opencv() -> Iterator[Row]:
     try:
         require_opencv()
     except UsageError as error:
-        detail, _, advice = str(error).partition(": ")
-        yield Row("opencv", "error", detail, advice, UsageError.exit_code)
+        yield Row("opencv", "error", error.detail, error.advice, error.exit_code)
         return
     import cv2
 
     yield Row("opencv", "ok", f"{cv2.__version__}, {cv2.getNumThreads()} threads")
     yield from opencv_build(cv2.getBuildInformation())
     if missing := shared_libraries.missing_from_opencv(window=True):
-        detail, _, advice = shared_libraries.explain(missing).partition(": ")
+        detail, advice = shared_libraries.explain(missing)
         yield Row("opencv windows", "warning", detail, f"for --show: {advice}")
 
 
@@ -182,8 +181,7 @@ def _models(settings: Settings) -> Iterator[Row]:
             for precision in model.manifest.files:
                 model.session(precision)
         except ModelError as error:
-            detail, _, advice = str(error).rpartition(": ")
-            yield Row(f"model {name}", "error", detail, advice, ModelError.exit_code)
+            yield Row(f"model {name}", "error", error.detail, error.advice, error.exit_code)
         else:
             files = ", ".join(sorted(model.manifest.files))
             yield Row(f"model {name}", "ok", f"version {model.manifest.version} ({files}) in {model.folder}")
@@ -227,10 +225,9 @@ def sources(settings: Settings) -> Iterator[Row]:
                 check_reachable(spec.uri, source.open_timeout_s)
             elif here and not os.path.exists(path):  # noqa: PTH110 - Path.exists fails in a folder that it cannot read
                 missing = f": {path}" if spec.kind == "camera" else ""
-                raise SourceError(f"{spec.display}{missing} does not exist: check the name, or plug it in")
+                raise SourceError(f"{spec.display}{missing} does not exist", "check the name, or plug it in")
         except EdgeAppError as error:
-            detail, _, advice = str(error).rpartition(": ")
-            yield Row(name, "error", detail, advice, error.exit_code)
+            yield Row(name, "error", error.detail, error.advice, error.exit_code)
         else:
             yield Row(name, "ok", f"{spec.display}, {'answers' if spec.kind == 'stream' else 'is there'}")
 

@@ -199,18 +199,18 @@ def read_manifest(folder: Path) -> Manifest:
         content = read_regular(path, MANIFEST_BYTES)
         return Manifest.model_validate(json.loads(content.decode(), object_pairs_hook=_once, parse_constant=_no_number))
     except FileNotFoundError:
-        raise ModelError(f"{path}: no such file; expected a model folder with a {MANIFEST}: {REPAIR}") from None
+        raise ModelError(f"{path}: no such file; expected a model folder with a {MANIFEST}", REPAIR) from None
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}): check the path and its permissions") from None
+        raise ModelError(f"{path}: cannot be read ({error.strerror})", "check the path and its permissions") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(f"{part[:80]!a}"[1:-1] if isinstance(part, str) else str(part) for part in first["loc"])
         problem = first["msg"].removeprefix("Value error, ")
-        raise ModelError(f"{path}: {where + ': ' if where else ''}{problem}: {REPAIR}") from None
+        raise ModelError(f"{path}: {where + ': ' if where else ''}{problem}", REPAIR) from None
     except _Unsound as error:
-        raise ModelError(f"{path}: {error}: {REPAIR}") from None
+        raise ModelError(f"{path}: {error}", REPAIR) from None
     except (ValueError, RecursionError):  # no JSON, not UTF-8, a number of thousands of digits, thousands of brackets
-        raise ModelError(f"{path}: not valid JSON: {REPAIR}") from None
+        raise ModelError(f"{path}: not valid JSON", REPAIR) from None
 
 
 class _Unsound(Exception):

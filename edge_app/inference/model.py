@@ -93,7 +93,7 @@ class Model:
                 problem = attempt(content, engine, self._cases(size))
                 if problem:
                     path = self._path(precision)
-                    raise ModelError(f"{path}: cannot load it and run it ({problem}): {REPAIR}")
+                    raise ModelError(f"{path}: cannot load it and run it ({problem})", REPAIR)
             self._tried.add(job)
         return content
 
@@ -114,7 +114,7 @@ class Model:
             return open_session(network, threads, provider)
         except Exception as error:  # onnxruntime raises many unrelated types here
             path = self._path(precision)
-            raise ModelError(f"{path}: onnxruntime cannot load it ({first_line(error)}): {REPAIR}") from None
+            raise ModelError(f"{path}: onnxruntime cannot load it ({first_line(error)})", REPAIR) from None
 
     def _path(self, precision: str) -> Path:
         return self.folder / self.manifest.files[precision].file
@@ -126,32 +126,32 @@ class Model:
         entry, path = self.manifest.files[precision], self._path(precision)
         try:
             if not path.resolve(strict=True).is_relative_to(self.folder.resolve()):
-                raise ModelError(f"{path}: a link that leads out of the model folder: {REPAIR}")
+                raise ModelError(f"{path}: a link that leads out of the model folder", REPAIR)
             size = path.stat().st_size
             if size != entry.bytes:
-                raise ModelError(f"{path}: {size} bytes, expected {entry.bytes}: {REPAIR}")
+                raise ModelError(f"{path}: {size} bytes, expected {entry.bytes}", REPAIR)
             content = read_regular(path, NETWORK_BYTES)
         except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
             reason = error.strerror if isinstance(error, OSError) else first_line(error)
-            raise ModelError(f"{path}: cannot be read ({reason}): {REPAIR}") from None
+            raise ModelError(f"{path}: cannot be read ({reason})", REPAIR) from None
         digest = hashlib.sha256(content).hexdigest()
         if digest != entry.sha256:
-            raise ModelError(f"{path}: SHA-256 {digest[:12]}…, expected {entry.sha256[:12]}…: {REPAIR}")
+            raise ModelError(f"{path}: SHA-256 {digest[:12]}…, expected {entry.sha256[:12]}…", REPAIR)
         return content
 
     def _check(self, path: Path, content: bytes) -> None:
         try:
             network = inspect(content)
         except NotOnnx as error:
-            raise ModelError(f"{path}: edge_app cannot load it ({error}): {REPAIR}") from None
+            raise ModelError(f"{path}: edge_app cannot load it ({error})", REPAIR) from None
         if network.opset != self.manifest.opset:
-            raise ModelError(f"{path}: opset {network.opset}, the manifest has {self.manifest.opset}: {REPAIR}")
+            raise ModelError(f"{path}: opset {network.opset}, the manifest has {self.manifest.opset}", REPAIR)
         expected, found = [self.manifest.input, *self.manifest.outputs], [*network.inputs, *network.outputs]
         for want, got in zip(expected, found, strict=False):
             if not _same(want, got):
-                raise ModelError(f"{path}: tensor {got.name} differs from the manifest's {want.name}: {REPAIR}")
+                raise ModelError(f"{path}: tensor {got.name} differs from the manifest's {want.name}", REPAIR)
         if len(expected) != len(found):
-            raise ModelError(f"{path}: {len(found)} tensors, the manifest has {len(expected)}: {REPAIR}")
+            raise ModelError(f"{path}: {len(found)} tensors, the manifest has {len(expected)}", REPAIR)
 
     def _cases(self, size: int) -> list[Case]:
         """What a network is tried with: a square and a wide frame, or one face and two."""
@@ -223,8 +223,8 @@ def open_model(folder: Path | None, name: ModelName, stage: Stage) -> Model:
     if STAGES.index(found) < STAGES.index(stage):
         advice = "promote it with `python -m export promote`, or " if section == "classifier" else ""
         raise ModelError(
-            f"{model.folder / MANIFEST}: its stage is {found}, only {stage} may run here: {advice}set {section}.stage "
-            f"to {found} if you mean to run it"
+            f"{model.folder / MANIFEST}: its stage is {found}, only {stage} may run here",
+            f"{advice}set {section}.stage to {found} if you mean to run it",
         )
     if model.manifest.task != _TASKS[name]:
         raise ModelError(f"{model.folder}: a {model.manifest.task} model; {section}.model needs {_TASKS[name]}")

@@ -78,7 +78,7 @@ class MaskClassifier:
             logits = logits / self._temperature
             odds = np.asarray(logits[:, MASK] - logits[:, NO_MASK])
         if not np.isfinite(odds).all():
-            raise ModelError(f"{self._folder}: this classifier gives logits that are not finite: {REPAIR}")
+            raise ModelError(f"{self._folder}: this classifier gives logits that are not finite", REPAIR)
         return odds
 
     def classify(self, image: npt.NDArray[np.uint8], detections: sv.Detections) -> npt.NDArray[np.uint8]:

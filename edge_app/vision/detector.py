@@ -105,7 +105,7 @@ def opencv_engine(model: Model, score: float, iou: float, threads: int, size: in
     try:
         return OpenCvEngine(network, score, iou, threads)
     except cv2.error as error:
-        raise ModelError(f"{model.file('fp32')}: OpenCV cannot load it ({error.err}): {REPAIR}") from None
+        raise ModelError(f"{model.file('fp32')}: OpenCV cannot load it ({error.err})", REPAIR) from None
 
 
 def onnxruntime_engine(model: Model, score: float, iou: float, threads: int, size: int = 320) -> Engine:
@@ -179,7 +179,7 @@ class FaceDetector:
         try:
             rows = self._engine(small)
         except Exception as error:  # OpenCV and onnxruntime raise many unrelated types for a graph they cannot run
-            raise ModelError(f"{self._name} cannot run this detector ({first_line(error)}): {REPAIR}") from None
+            raise ModelError(f"{self._name} cannot run this detector ({first_line(error)})", REPAIR) from None
         rows = rows[np.isfinite(rows).all(1)]
         ratio = np.array([width / small.shape[1], height / small.shape[0]], np.float32)
         xyxy = np.hstack([rows[:, :2], rows[:, :2] + rows[:, 2:4]]) * np.tile(ratio, 2)

@@ -29,7 +29,7 @@ BUILD = """
     ],
 )
 def test_a_failed_import_says_what_to_install(text: str, hint: str) -> None:
-    assert re.search(rf"\b{re.escape(hint)}\b", doctor.explain_import_error(ImportError(text)))
+    assert re.search(rf"\b{re.escape(hint)}\b", str(doctor.explain_import_error(ImportError(text))))
 
 
 def test_opencv_build_parts() -> None:

@@ -266,3 +266,11 @@ def test_errors_logs_and_tracebacks_pass_the_gate(
     assert "warning: login ***" in text
     assert "Traceback" in text
     assert "error: unexpected ValueError: bad login ***" in text
+
+
+def test_an_error_is_its_detail_and_its_advice_with_secrets_masked() -> None:
+    register_source("rtsp://me:hunter2222@door/live")
+    error = SourceError("door: hunter2222 is refused", "ask me for hunter2222")
+    assert str(error) == f"{error.detail}: {error.advice}"
+    assert "hunter2222" not in str(error)
+    assert (error.exit_code, str(SourceError("door: gone")), SourceError("door: gone").advice) == (4, "door: gone", "")
