@@ -30,7 +30,7 @@ from edge_app.config.layers import Given, Resolved, resolve
 from edge_app.config.settings import Settings
 from edge_app.errors import INTERRUPTED, EdgeAppError, SinkError, SourceError, StoppedEarly, UsageError
 from edge_app.redact import shown_source
-from edge_app.runtime.shutdown import guarded, interruptible, print_error, say, stop_on_signal
+from edge_app.runtime.shutdown import die, guarded, interruptible, print_error, say, stop_on_signal
 from edge_app.runtime.standard_streams import OutputClosed, OutputMissing, never_wait, silence_stdout
 
 app = typer.Typer(
@@ -152,7 +152,7 @@ def _run_one(settings: Settings, config: Path | None, stop: Event, received: lis
 
     with report.progress(shown_source(settings.source.uri)) as view:
         try:
-            result = pipeline.run(settings, on_progress=view, stop=stop, config=config)
+            result = pipeline.run(settings, on_progress=view, on_stuck=die, stop=stop, config=config)
         except StoppedEarly:
             return _stopped(received)
     code = _tell(result.to_dict(), received)
@@ -185,6 +185,7 @@ def _run_cameras(settings: Settings, config: Path | None, stop: Event, received:
                 settings,
                 on_progress=view,
                 on_failure=lambda name, error: print_error(f"{name}: {error}"),
+                on_stuck=die,
                 stop=stop,
                 config=config,
             )

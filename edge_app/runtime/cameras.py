@@ -23,7 +23,7 @@ from edge_app.outputs.files import in_file_name, video_path
 from edge_app.outputs.jsonl import JsonlSink, SharedJsonlSink
 from edge_app.outputs.sink import IsolatedSink
 from edge_app.outputs.summary import SummarySink
-from edge_app.runtime.observer import GRACE_S, CameraWatchdog, Observer
+from edge_app.runtime.observer import GRACE_S, CameraWatchdog, Observer, OnStuck
 from edge_app.runtime.pipeline import Progress, Summary, run_observed
 from edge_app.runtime.totals import FleetSummary, summarize, together
 from edge_app.text import printable
@@ -40,7 +40,14 @@ class _Camera:
     in_turn: a file, which waits until the one before it is through. refused: why it could not be opened yet.
     """
 
-    def __init__(self, settings: Settings, analyzer: Analyzer, events: SharedJsonlSink | None, fleet: Fleet) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        analyzer: Analyzer,
+        events: SharedJsonlSink | None,
+        fleet: Fleet,
+        on_stuck: OnStuck | None,
+    ) -> None:
         self.name, self.wait_s = settings.source.camera, settings.source.wait_s
         self.in_turn = parse_source(settings.source.uri).kind in ("file", "images")
         self.progress: Progress | None = None
@@ -48,6 +55,7 @@ class _Camera:
         self.refused: SourceError | None = None
         self.error: BaseException | None = None
         self._settings, self._analyzer, self._events, self._fleet = settings, analyzer, events, fleet
+        self._on_stuck = on_stuck
         self._stop = threading.Event()
         self._given_up = False
         self.thread = threading.Thread(target=self._run, name=f"camera {self.name}", daemon=True)
@@ -67,7 +75,7 @@ class _Camera:
 
     def _run(self) -> None:
         try:
-            with CameraWatchdog(self._settings, self._fleet) as watchdog:
+            with CameraWatchdog(self._settings, self._fleet, self._on_stuck) as watchdog:
                 self.summary = run_observed(
                     self._settings,
                     watchdog,
@@ -103,6 +111,7 @@ def run(
     *,
     on_progress: Callable[[Progress], None] | None = None,
     on_failure: Callable[[str, SourceError], None] | None = None,
+    on_stuck: OnStuck | None = None,
     stop: threading.Event | None = None,
     config: Path | None = None,
 ) -> FleetSummary:
@@ -111,6 +120,7 @@ def run(
     Args:
         on_progress: told of all together: sums, and the worst frame age.
         on_failure: told the name of a camera that has ended for good, and why.
+        on_stuck: see `CameraWatchdog`.
         config: the settings file in use, see `clashes.check_outputs`.
 
     Raises:
@@ -129,7 +139,7 @@ def run(
         totals = SummarySink(output.summary, output.permissions)
         events = IsolatedSink(JsonlSink(output.events, output.permissions)) if output.events else None
         shared = SharedJsonlSink(events.sink) if events and isinstance(events.sink, JsonlSink) else None
-        cameras = [_Camera(one, analyzer, shared, fleet) for one in each]
+        cameras = [_Camera(one, analyzer, shared, fleet, on_stuck) for one in each]
         try:
             _Attendant(cameras, fleet, observer, on_progress, on_failure).attend(stop)
         finally:

@@ -16,6 +16,7 @@ from edge_app.monitor.watchdog import Watchdog
 from edge_app.outputs.fan_out import Outputs
 from edge_app.redact import shown_source
 
+OnStuck = Callable[[WatchdogError], None]
 _TICK_S = 0.1
 _LATE_S = 1.0  # a tick this late says that the whole program was stopped
 GRACE_S = 8.0  # for a run that the watchdog ends; letting go of a hung source alone may take 4 s
@@ -29,13 +30,21 @@ class CameraWatchdog:
     Args:
         settings: of the run.
         fleet: the cameras that this one is of.
+        on_stuck: told where a run that is late does not end either: only the process can be ended then.
         on_closing: told why, once the run is ending.
 
     given_up: set when the watchdog has ended the run, so that nobody waits for a stage that hangs.
     """
 
-    def __init__(self, settings: Settings, fleet: Fleet, on_closing: Callable[[str], None] = lambda why: None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        fleet: Fleet,
+        on_stuck: OnStuck | None = None,
+        on_closing: Callable[[str], None] = lambda why: None,
+    ) -> None:
         self._settings, self._fleet, self._on_closing = settings, fleet, on_closing
+        self._on_stuck = on_stuck or (lambda error: None)
         self._error: WatchdogError | None = None
         self._closing, self._done = threading.Event(), threading.Event()
         self.given_up = threading.Event()
@@ -86,15 +95,14 @@ class CameraWatchdog:
                 return
 
     def _end(self, error: WatchdogError, health: Health) -> None:
-        """End the run; and the program too where the run does not end in time."""
+        """End the run, and say so where it does not end in time."""
         self._error = error
         self._on_closing(str(error))
         health.reader.stop()
         self.given_up.set()
         if not self._done.wait(GRACE_S):
-            from edge_app.runtime.shutdown import die
-
-            die(f"{error}; the run did not close within {GRACE_S:g} s, outputs may be incomplete", error.exit_code)
+            late = f"{error}; the run did not close within {GRACE_S:g} s, outputs may be incomplete"
+            self._on_stuck(WatchdogError(late))
 
 
 class Observer:

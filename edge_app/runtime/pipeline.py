@@ -27,7 +27,7 @@ from edge_app.outputs.jsonl import SharedJsonlSink
 from edge_app.people.memory import Followed, Strangers
 from edge_app.people.recheck import Rechecks
 from edge_app.records import Event, Frame, FrameResult
-from edge_app.runtime.observer import CameraWatchdog, Observer
+from edge_app.runtime.observer import CameraWatchdog, Observer, OnStuck
 from edge_app.runtime.threads import CallWhenSet, prefetch
 from edge_app.vision.analyzer import Analyzer
 
@@ -158,12 +158,14 @@ def run(
     settings: Settings,
     *,
     on_progress: Callable[[Progress], None] | None = None,
+    on_stuck: OnStuck | None = None,
     stop: threading.Event | None = None,
     config: Path | None = None,
 ) -> Summary:
     """Watch a source to its end, or until `stop` is set; then frames already read are finished and files closed.
 
     Args:
+        on_stuck: see `CameraWatchdog`.
         config: the settings file in use, see `clashes.check_outputs`.
 
     Raises:
@@ -173,7 +175,7 @@ def run(
     """
     check_outputs(settings, config)
     fleet = Fleet((settings.source.camera,))
-    with Observer(settings, fleet) as observer, CameraWatchdog(settings, fleet, observer.closing) as watchdog:
+    with Observer(settings, fleet) as observer, CameraWatchdog(settings, fleet, on_stuck, observer.closing) as watchdog:
         summary = run_observed(settings, watchdog, stop or threading.Event(), on_progress)
     watchdog.raise_if_late()
     return summary

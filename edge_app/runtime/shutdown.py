@@ -108,13 +108,13 @@ class _Warnings(logging.Handler):
         say(f"warning: {one_line(redact(record.getMessage()))}")
 
 
-def die(message: str, code: int, patience_s: float = 1.0) -> None:
+def die(error: EdgeAppError, patience_s: float = 1.0) -> None:
     """End the program now, whatever its other threads do; for a program that can no longer end by itself.
 
     The line is written by a thread of its own: stderr may be what hangs.
     """
-    last_words(f"error: {one_line(redact(message))}\n", patience_s)
-    os._exit(code)
+    last_words(f"error: {one_line(str(error))}\n", patience_s)
+    os._exit(error.exit_code)
 
 
 def last_words(text: str, patience_s: float = 1.0) -> None:
