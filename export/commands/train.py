@@ -80,7 +80,7 @@ def train_detector(
     device: Annotated[str, typer.Option(help="Where to train: cpu, or cuda beside a GPU.")] = "cpu",
     workers: Annotated[int, typer.Option(min=1, help="Processes that prepare batches; a GPU needs many.")] = 1,
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Windows of 320 px in a step; fewer of larger ones.  [default: 32]")
+        int | None, typer.Option(min=1, help="Windows of 320 px a step.  [default: that of a resumed run, or 32]")
     ] = None,
     times: Annotated[
         int, typer.Option(min=1, help="Width of the net; a wider one gives teacher.onnx, for --teacher.")
