@@ -1,5 +1,6 @@
 """One bounded question to a web server: takes a URL, gives its answer; redirects are not followed."""
 
+import http.client
 import socket
 import threading
 import time
@@ -75,7 +76,7 @@ def get(url: str, timeout_s: float, most: int) -> Answer:
         where = error.headers.get("Location") if 300 <= error.code < 400 else None
         moved = urllib.parse.urljoin(address, where) if where else None
         result = Answer(f"{error.code} {error.reason}", moved, False, b"")
-    except Exception:
+    except (OSError, http.client.HTTPException):  # after `hang_up` a reply breaks off in one of these ways
         if time.monotonic() < deadline:
             raise
     finally:

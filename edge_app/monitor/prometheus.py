@@ -55,7 +55,7 @@ def _of_camera(health: Health) -> Iterator[Metric]:
         events.add_metric([kind, label], count)
     yield events
     changes = "Confirmed labels of persons: the first one of each, and every change."
-    yield CounterMetricFamily("edge_app_label_changes", changes, sum(tally.told.values()))
+    yield CounterMetricFamily("edge_app_label_changes", changes, sum(tally.label_changes.values()))
     persons = GaugeMetricFamily("edge_app_persons", "Persons of this run by their latest verdict.", labels=["verdict"])
     present = GaugeMetricFamily("edge_app_present", "Persons in view now by their verdict.", labels=["verdict"])
     for family, counts in ((persons, tally.verdicts), (present, tally.present)):

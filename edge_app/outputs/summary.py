@@ -33,7 +33,7 @@ class SummarySink:
         self.extra: dict[str, Any] = {}
         self.frames = self.faces = self.events = 0
         self._verdicts: Counter[Label] = Counter()
-        self._told: Counter[Label] = Counter()
+        self._label_changes: Counter[Label] = Counter()
         self.events_by_type: Counter[tuple[str, Label]] = Counter()
         self._open: dict[str, Label] = {}  # of stories not yet ended, so that memory does not grow with the day
         self._first_time: float | None = None
@@ -62,7 +62,7 @@ class SummarySink:
                 self._verdicts[before] -= 1
             self._verdicts[event.label] += 1
             if event.type != "end":
-                self._told[event.label] += 1
+                self._label_changes[event.label] += 1
                 self._open[event.id] = event.label
 
     @property
@@ -85,9 +85,9 @@ class SummarySink:
         return _by_label(Counter([*self._open.values()]))
 
     @property
-    def told(self) -> dict[str, int]:
+    def label_changes(self) -> dict[str, int]:
         """How often each label was told, as a person's first verdict or as a change."""
-        return _by_label(self._told)
+        return _by_label(self._label_changes)
 
     def to_dict(self) -> dict[str, Any]:
         """The counts, then `extra`: whatever else the run wants to tell."""

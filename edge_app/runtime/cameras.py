@@ -298,9 +298,9 @@ def settings_of_each(settings: Settings) -> list[Settings]:
 def _summarize(
     settings: Settings, cameras: Sequence[_Camera], events: IsolatedSink | None, interrupted: bool
 ) -> FleetSummary:
-    done = [(camera.name, camera.summary) for camera in cameras if camera.summary]
+    done = [camera.summary for camera in cameras if camera.summary]
     incomplete = [events.last_error] if events and events.last_error else []
-    incomplete += [f"{name}: {line}" for name, summary in done for line in summary.failed]
+    incomplete += [f"{summary.camera}: {line}" for summary in done for line in summary.failed]
     never = {camera.name: camera.refused for camera in cameras if not (camera.summary or camera.error)}
     for name, error in never.items():
         if error:

@@ -242,7 +242,7 @@ def run_observed(
         fps=round(tally.frames / seconds, 2) if seconds > 0 else 0.0,
         persons=tally.persons,
         verdicts=tally.verdicts,
-        label_changes=tally.told,
+        label_changes=tally.label_changes,
         events=tally.events,
         dropped_frames=stats["dropped_frames"],
         reconnects=stats["reconnects"],

@@ -53,7 +53,7 @@ def _sum(counts: Sequence[dict[str, int]]) -> dict[str, int]:
 def summarize(
     output: OutputSettings,
     count: int,
-    done: Sequence[tuple[str, Summary]],
+    done: Sequence[Summary],
     in_turn: Set[str],
     failed: Sequence[str],
     interrupted: bool,
@@ -62,32 +62,31 @@ def summarize(
 
     done: those that have seen something; in_turn: the names of the files among them; failed: see `FleetSummary`.
     """
-    summaries = [summary for _, summary in done]
-    films = [summary for name, summary in done if name in in_turn]
-    others = [summary for name, summary in done if name not in in_turn]
+    films = [summary for summary in done if summary.camera in in_turn]
+    others = [summary for summary in done if summary.camera not in in_turn]
     seconds = max(sum(film.seconds for film in films), *(one.seconds for one in others), 0.0)
     media_seconds = max(sum(film.media_seconds for film in films), *(one.media_seconds for one in others), 0.0)
-    frames = sum(summary.frames for summary in summaries)
+    frames = sum(summary.frames for summary in done)
     return {
         "schema": SUMMARY_SCHEMA,
         "source": f"{count} cameras",
         "frames": frames,
         "media_seconds": round(media_seconds, 3),
-        "faces": sum(summary.faces for summary in summaries),
+        "faces": sum(summary.faces for summary in done),
         "seconds": round(seconds, 3),
         "fps": round(frames / seconds, 2) if seconds > 0 else 0.0,
-        "persons": sum(summary.persons for summary in summaries),
-        "verdicts": _sum([summary.verdicts for summary in summaries]),
-        "label_changes": _sum([summary.label_changes for summary in summaries]),
-        "events": sum(summary.events for summary in summaries),
-        "dropped_frames": sum(summary.dropped_frames for summary in summaries),
-        "reconnects": sum(summary.reconnects for summary in summaries),
-        "sink_errors": sum(summary.sink_errors for summary in summaries),
+        "persons": sum(summary.persons for summary in done),
+        "verdicts": _sum([summary.verdicts for summary in done]),
+        "label_changes": _sum([summary.label_changes for summary in done]),
+        "events": sum(summary.events for summary in done),
+        "dropped_frames": sum(summary.dropped_frames for summary in done),
+        "reconnects": sum(summary.reconnects for summary in done),
+        "sink_errors": sum(summary.sink_errors for summary in done),
         "outputs": {
             "events": str(output.events) if output.events else None,
             "summary": str(output.summary) if output.summary else None,
         },
         "failed": [*failed],
         "interrupted": interrupted,
-        "cameras": [summary.of_camera() for summary in summaries],
+        "cameras": [summary.of_camera() for summary in done],
     }
