@@ -5,23 +5,17 @@ Exit codes as for `edge-app`; 2 also stands for shared data that are not there a
 
 import os
 import sys
-from typing import Annotated
 
 import typer
 
+from edge_app.commands.root import DebugOption, begin, typer_app
 from edge_app.errors import INTERRUPTED, EdgeAppError, UsageError
 from edge_app.runtime.shutdown import complaint, guarded
 from export.commands import evaluate as evaluate_commands
 from export.commands import retrain as retrain_commands
 from export.commands import train as train_commands
 
-app = typer.Typer(
-    add_completion=False,
-    invoke_without_command=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
-)
+app = typer_app()
 for command in (
     train_commands.train_classifier,
     train_commands.train_teacher,
@@ -39,16 +33,9 @@ for command in (
 
 
 @app.callback()
-def _root(
-    context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; same as EDGE_APP_DEBUG=1.")] = False,
-) -> None:
+def _root(context: typer.Context, debug: DebugOption = False) -> None:
     """Train, export, quantize, measure and promote the models of edge_app."""
-    if debug:
-        os.environ["EDGE_APP_DEBUG"] = "1"
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        raise typer.Exit(UsageError.exit_code)
+    begin(context, debug)
 
 
 def main() -> int:
@@ -80,7 +67,7 @@ def _run() -> object:
 
 
 def _explain(error: ImportError) -> str:
-    from edge_app.commands.doctor import require_opencv
+    from edge_app.commands.opencv import require_opencv
 
     require_opencv()
     module = (error.name or "").partition(".")[0]

@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from edge_app import shared_libraries
+import typer
+
+from edge_app.commands.opencv import quiet_opencv, require_opencv
+from edge_app.commands.options import ConfigOption, ProfileOption, SetOption, resolve_options
 from edge_app.config.board import board_text, detect_profile
 from edge_app.config.layers import Resolved
 from edge_app.config.settings import ClassifierSettings, DetectorSettings, Settings
@@ -37,25 +40,29 @@ class Row:
         return asdict(self)
 
 
-def require_opencv() -> None:
-    """Import cv2, or say in one line what the system lacks.
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: ConfigOption = None,
+    profile: ProfileOption = None,
+    assignments: SetOption = None,
+) -> int:
+    """Check this machine and say what to do about what is missing."""
+    quiet_opencv()
+    from edge_app.commands import console
 
-    Raises:
-        UsageError: cv2 or a system library that it needs is missing.
-    """
     try:
-        import cv2  # noqa: F401
-    except ImportError as error:
-        raise explain_import_error(error) from None
-
-
-def explain_import_error(error: ImportError) -> UsageError:
-    """For an `import cv2` that failed: everything that is missing, and what to install."""
-    named = re.search(r"(lib\S+\.so[.\d]*): cannot open", str(error))
-    missing = shared_libraries.missing_from_opencv() or ([named[1]] if named else [])
-    if missing:
-        return UsageError(*shared_libraries.explain(missing))
-    return UsageError(f"OpenCV cannot be imported ({error})", "pip install opencv-python")
+        resolved: Resolved | EdgeAppError = resolve_options(config, profile, assignments)
+    except UsageError as error:
+        resolved = error
+    rows = examine(resolved)
+    code = exit_code(rows)
+    if as_json:
+        console.to_json({"exit_code": code, "checks": [row.to_dict() for row in rows]}, indent=2)
+    else:
+        console.table(
+            ("check", "status", "found", "what to do"), [(r.name, r.status, r.detail, r.advice) for r in rows]
+        )
+    return code
 
 
 def examine(resolved: Resolved | EdgeAppError, environment: dict[str, str] | None = None) -> list[Row]:
@@ -124,6 +131,8 @@ def _opencv() -> Iterator[Row]:
         yield Row("opencv", "error", error.detail, error.advice, error.exit_code)
         return
     import cv2
+
+    from edge_app import shared_libraries
 
     yield Row("opencv", "ok", f"{cv2.__version__}, {cv2.getNumThreads()} threads")
     yield from opencv_build(cv2.getBuildInformation())

@@ -1,11 +1,12 @@
-"""The arguments that several commands share."""
+"""The arguments that several commands share, and the settings that they make."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from edge_app.config.board import profiles
+from edge_app.config.layers import Given, Resolved, resolve
 
 ConfigOption = Annotated[
     Path | None,
@@ -43,3 +44,13 @@ SourceArgument = Annotated[
         "  [default: source.uri, which is 0]",
     ),
 ]
+
+
+def resolve_options(
+    config: Path | None, profile: str | None, assignments: list[str] | None, **flags: tuple[str, Any]
+) -> Resolved:
+    """Resolve all layers. `flags`: flag name -> (dotted key, value); None is a flag that was not given."""
+    given = {key: Given(value, layer) for layer, (key, value) in flags.items() if value is not None}
+    if profile is not None:
+        given["profile"] = Given(profile, "--profile")
+    return resolve(config=config, assignments=assignments or (), flags=given)

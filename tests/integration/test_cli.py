@@ -211,7 +211,7 @@ class TestImage:
         cv2.imwrite(str(tmp_path / "large.png"), np.zeros((6000, 6000, 3), np.uint8))
         code = (
             "import resource, sys; from pathlib import Path\n"
-            "from edge_app.commands.image import judge; from edge_app.config.settings import Settings\n"
+            "from edge_app.commands.pictures import judge; from edge_app.config.settings import Settings\n"
             "small, large = map(Path, sys.argv[1:])\n"
             "found = judge([small, large, small], Settings(), on_error=print)\n"
             "print(len(next(found).faces))\n"

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_app.commands.image import judge
+from edge_app.commands.pictures import judge
 from edge_app.runtime.pipeline import run
 from tests.integration.test_pipeline import lines, playable_frames, settings
 from tests.media import Pixels, grey, write_clip

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_app.commands import doctor
+from edge_app.commands import doctor, opencv
 from edge_app.config.layers import resolve
 from edge_app.config.settings import Settings
 from edge_app.errors import ModelError, UsageError
@@ -29,7 +29,7 @@ BUILD = """
     ],
 )
 def test_a_failed_import_says_what_to_install(text: str, hint: str) -> None:
-    assert re.search(rf"\b{re.escape(hint)}\b", str(doctor.explain_import_error(ImportError(text))))
+    assert re.search(rf"\b{re.escape(hint)}\b", str(opencv.explain_import_error(ImportError(text))))
 
 
 def test_opencv_build_parts() -> None:
