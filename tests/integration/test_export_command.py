@@ -17,6 +17,15 @@ COMMANDS = (
     *("train-classifier", "train-teacher", "train-detector", "average", "mine-detector"),
     *("release", "evaluate", "evaluate-together", "evaluate-clips", "label", "promote"),
 )
+NEED_BOTH = (  # the shared data and the extra
+    ("train-classifier",),
+    ("train-teacher",),
+    ("train-detector",),
+    ("mine-detector", "--out", "a.csv", "--sheets", "s"),
+    ("evaluate", "face_detector"),
+    ("evaluate", "mask_classifier"),
+    ("promote", "candidate"),
+)
 # Installed by the extra alone; scipy comes with the runtime's tracker, too.
 EXTRA = ("torch", "torchvision", "onnx", "onnxscript", "sklearn", "matplotlib", "efficientnet_lite_pytorch")
 _HIDE = f"""
@@ -88,20 +97,7 @@ def test_no_command_shows_them_all(bare: Run) -> None:
     assert "train-detector" in result.stdout
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("train-classifier",),
-        ("train-teacher",),
-        ("train-detector",),
-        ("mine-detector", "--out", "a.csv", "--sheets", "s"),
-        ("evaluate", "face_detector"),
-        ("evaluate", "mask_classifier"),
-        ("evaluate-together",),
-        ("evaluate-clips",),
-        ("promote", "candidate"),
-    ],
-)
+@pytest.mark.parametrize("arguments", [*NEED_BOTH, ("evaluate-together",), ("evaluate-clips",)])
 def test_data_that_are_missing(bare: Run, arguments: tuple[str, ...], tmp_path: Path) -> None:
     """Said before anything heavy is loaded, so also without the extra."""
     refused(bare(*arguments), "no such file", str(tmp_path / "shared"))
@@ -110,17 +106,7 @@ def test_data_that_are_missing(bare: Run, arguments: tuple[str, ...], tmp_path: 
 
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ("train-classifier",),
-        ("train-teacher",),
-        ("train-detector",),
-        ("mine-detector", "--out", "a.csv", "--sheets", "s"),
-        ("evaluate", "face_detector"),
-        ("evaluate", "mask_classifier"),
-        ("release", "face_detector", "run"),
-        ("average", "run/checkpoint.pt", "--out", "mean"),
-        ("promote", "candidate"),
-    ],
+    [*NEED_BOTH, ("release", "face_detector", "run"), ("average", "run/checkpoint.pt", "--out", "mean")],
 )
 def test_an_extra_that_is_missing(bare: Run, arguments: tuple[str, ...], tmp_path: Path) -> None:
     scenes(tmp_path, "train.json", "val.json")
