@@ -8,7 +8,7 @@ import typer
 
 from edge_app.errors import UsageError
 from edge_app.inference.model import models_dir
-from export.commands.options import Folder, Which, labelled_faces, show, val_data
+from export.commands.options import Assignments, Folder, Which, labelled_faces, show, val_data
 from export.common.shared import shared_data
 
 Peers = Annotated[list[Path] | None, typer.Option(help="Another detector's ONNX, measured in the same run.")]
@@ -75,9 +75,7 @@ def evaluate_together(
 
 def evaluate_clips(
     folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="Clips with a clips.json.")] = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, as for edge-app.")
-    ] = None,
+    assignments: Assignments = None,
 ) -> None:
     """Run detector, classifier, tracker and votes over labelled clips and count right verdicts."""
     folder = folder or shared_data() / "clips"

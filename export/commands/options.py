@@ -14,6 +14,19 @@ if TYPE_CHECKING:
     from export.classifier.evaluate import Crops
 
 Folder = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Model folder.  [default: the one in models/]")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, as for edge-app.")
+]
+TrainingFolder = Annotated[Path, typer.Option(help="Folder for checkpoint, data cache and curve.")]
+Minutes = Annotated[float, typer.Option(help="Training time, minutes, all resumed runs together.")]
+Seed = Annotated[int, typer.Option(help="Seed of weights, sampling and augmentation.")]
+Threads = Annotated[int, typer.Option(help="CPU threads of the training step; more processes prepare batches.")]
+Resume = Annotated[bool, typer.Option(help="Go on from the checkpoint in --out, if there is one.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Begin the learning-rate schedule again at the checkpoint.")]
+Start = Annotated[
+    Path | None,
+    typer.Option(metavar="ONNX", help="Earlier model.onnx to go on from, at a lower rate.  [default: from scratch]"),
+]
 
 
 class Which(StrEnum):

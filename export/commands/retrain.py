@@ -8,7 +8,7 @@ import typer
 
 from edge_app.errors import UsageError
 from edge_app.inference.model import models_dir
-from export.commands.options import labelled_faces, show, val_data
+from export.commands.options import Assignments, labelled_faces, show, val_data
 
 
 class Next(StrEnum):
@@ -44,9 +44,7 @@ def label(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures and clips.")],
     out: Annotated[Path, typer.Option(help="COCO file to make; pictures go into images/ beside it.")],
     every: Annotated[int, typer.Option(min=1, help="Of a clip, every Nth frame.")] = 25,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting, as for edge-app.")
-    ] = None,
+    assignments: Assignments = None,
 ) -> None:
     """Label pictures and clips by the current models, the most doubtful faces first, marked for review."""
     from edge_app.config.layers import resolve

@@ -10,17 +10,20 @@ import typer
 
 from edge_app.errors import UsageError
 from edge_app.inference.model import models_dir
-from export.commands.options import Folder, Which, need_data, show
+from export.commands.options import (
+    Folder,
+    Minutes,
+    Restart,
+    Resume,
+    Seed,
+    Start,
+    Threads,
+    TrainingFolder,
+    Which,
+    need_data,
+    show,
+)
 
-Minutes = Annotated[float, typer.Option(help="Training time, minutes, all resumed runs together.")]
-Seed = Annotated[int, typer.Option(help="Seed of weights, sampling and augmentation.")]
-Threads = Annotated[int, typer.Option(help="CPU threads of the training step; more processes prepare batches.")]
-Resume = Annotated[bool, typer.Option(help="Go on from the checkpoint in --out, if there is one.")]
-Restart = Annotated[bool, typer.Option("--restart", help="Begin the learning-rate schedule again at the checkpoint.")]
-Start = Annotated[
-    Path | None,
-    typer.Option(metavar="ONNX", help="Earlier model.onnx to go on from, at a lower rate.  [default: from scratch]"),
-]
 Target = Annotated[
     Path | None,
     typer.Option(help="Folder to make.  [default: detector: the one in models/; classifier: mask_classifier in RUN]"),
@@ -29,7 +32,7 @@ Target = Annotated[
 
 def train_classifier(
     minutes: Minutes = 45,
-    out: Annotated[Path, typer.Option(help="Folder for checkpoint, data cache and curve.")] = Path("runs/classifier"),
+    out: TrainingFolder = Path("runs/classifier"),
     seed: Seed = 0,
     threads: Threads = 2,
     resume: Resume = True,
@@ -68,7 +71,7 @@ def train_teacher(
 
 def train_detector(
     minutes: Minutes = 90,
-    out: Annotated[Path, typer.Option(help="Folder for checkpoint, data cache and curve.")] = Path("runs/detector"),
+    out: TrainingFolder = Path("runs/detector"),
     seed: Seed = 0,
     threads: Threads = 2,
     resume: Resume = True,
