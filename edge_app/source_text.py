@@ -241,7 +241,7 @@ def _possible_path(text: str) -> bool:
 
 
 def _printable(name: str) -> str:
-    """The name of a file on one line of valid text."""
+    """The name of a file on one line of valid text. Stricter than `text.printable`: no invisible character stays."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
