@@ -1,5 +1,6 @@
-"""Time as a program sees it that may be stopped and go on."""
+"""Time as a program sees it that may be stopped and go on, and waits between tries."""
 
+import random
 import time
 from collections.abc import Callable
 
@@ -24,3 +25,18 @@ class Awake:
             self._since = now
         self._last = now
         return self._since
+
+
+class Backoff:
+    """Waits between tries: doubled each time up to `longest`, each with 20 % of jitter. Seconds."""
+
+    def __init__(self, first: float, longest: float, chance: Callable[[], float] = random.random) -> None:
+        self._first, self._longest, self._chance = first, max(first, longest), chance
+        self.reset()
+
+    def reset(self) -> None:
+        self._wait = self._first
+
+    def next(self) -> float:
+        wait, self._wait = self._wait, min(self._wait * 2, self._longest)
+        return wait * (1 - 0.2 * self._chance())  # jitter, or many cameras would knock at one server together

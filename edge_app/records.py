@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +77,12 @@ class Event:
     def to_json(self) -> str:
         """The event as one line of JSON, without the line end."""
         return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What `to_json` has written."""
+        facts = json.loads(text)
+        return cls(**facts | {key: tuple(facts[key]) for key in ("box", "frame_size")})
 
 
 @dataclass(slots=True)

@@ -28,14 +28,14 @@ import supervision as sv
 
 from edge_app.capture.open import parse_source
 from edge_app.capture.reader import FrameReader
-from edge_app.capture.source import SourceInfo
 from edge_app.config.settings import Settings, SourceSettings
 from edge_app.monitor.prometheus import resident_bytes
-from edge_app.outputs.fan_out import Outputs
 from edge_app.records import Frame, FrameResult, Pixels
-from edge_app.runtime import cameras, pipeline
+from edge_app.runtime import run
+from edge_app.runtime.pipeline import SourceAnalyzer
 from edge_app.vision.analyzer import Analyzer
 from tests.command import Running, held
+from tests.outputs import every_result
 from tests.rtsp import RtspServer, age_if_read, camera, in_720p, made_since, write_still
 
 WORK_S = 0.08  # artificial work on each frame, twice what 25 frames a second leave
@@ -141,22 +141,16 @@ def watched(settings: Settings, seconds: float, work_s: float = 0.0) -> dict[str
     ages: dict[str, list[float]] = defaultdict(list)
     counted_from = time.monotonic() + SETTLE_S
 
-    class Timed(Outputs):
-        def __init__(self, settings: Any, info: SourceInfo, *more: Any) -> None:
-            super().__init__(settings, info, *more)
-            self._ages = ages[info.display]
-
-        def write(self, result: FrameResult) -> None:
-            super().write(result)
-            if time.monotonic() > counted_from and (age := age_if_read(result.frame.image)) is not None:
-                self._ages.append(age)
+    def take(camera: str, result: FrameResult) -> None:
+        if time.monotonic() > counted_from and (age := age_if_read(result.frame.image)) is not None:
+            ages[camera].append(age)
 
     stop = threading.Event()
     alarm = threading.Timer(SETTLE_S + seconds, stop.set)
     alarm.start()
     try:
-        with patch.object(pipeline, "Outputs", Timed), patch.object(pipeline, "Analyzer", slowed(work_s)):
-            (cameras if settings.sources else pipeline).run(settings, stop=stop)
+        with every_result(take), patch.object(run, "Analyzer", slowed(work_s)):
+            run.run(settings, stop=stop)
     finally:
         alarm.cancel()
     return ages
@@ -173,7 +167,7 @@ def slowed(work_s: float) -> type[Analyzer]:
 
 def plain_loop(url: str, work_s: float) -> list[float]:
     """Ages in seconds of frames read, detected and classified one after the other, as most programs do it."""
-    judge = pipeline.SourceAnalyzer(Settings(), slowed(work_s)(Settings()))
+    judge = SourceAnalyzer(Settings(), slowed(work_s)(Settings()))
     capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG)
     ages = []
     for index in range(PLAIN_FRAMES):

@@ -1,6 +1,5 @@
-"""The parts of capturing: the hand-over between two threads, one life of a source, the waits between two lives."""
+"""The parts of capturing: the hand-over between two threads, and one life of a source."""
 
-import random
 import threading
 import time
 from collections import deque
@@ -12,21 +11,6 @@ from edge_app.records import Frame, Pixels
 
 AHEAD = 2  # frames of a file decoded before they are asked for; a 1080p frame takes 6 MB
 POLL_S = 0.2
-
-
-class Backoff:
-    """Waits between reconnects: doubled each time up to `longest`, each with 20 % of jitter. Seconds."""
-
-    def __init__(self, first: float, longest: float, chance: Callable[[], float] = random.random) -> None:
-        self._first, self._longest, self._chance = first, max(first, longest), chance
-        self.reset()
-
-    def reset(self) -> None:
-        self._wait = self._first
-
-    def next(self) -> float:
-        wait, self._wait = self._wait, min(self._wait * 2, self._longest)
-        return wait * (1 - 0.2 * self._chance())  # jitter, or many cameras would knock at one server together
 
 
 class Mailbox:

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Self
 
-from edge_app.capture.handover import POLL_S, Backoff, Connection, Mailbox
+from edge_app.capture.handover import POLL_S, Connection, Mailbox
 from edge_app.capture.open import open_source
 from edge_app.capture.source import Source, SourceInfo, SourceSpec
-from edge_app.clock import Awake
+from edge_app.clock import Awake, Backoff
 from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError, StoppedEarly
 from edge_app.records import Frame, Pixels

@@ -6,6 +6,7 @@ Results that are piped into another program stay machine-readable that way. Noth
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -148,11 +149,18 @@ class ProgressView:
     def __init__(self, name: str, interval_s: float = 2.0) -> None:
         self._name, self._interval_s, self._next = printable(name), interval_s, 0.0
         self._bar: Progress | None = None
+        self._lock = threading.Lock()
 
     def __call__(self, state: RunState) -> None:
+        """Show the state, if it is time for that; any thread may call it."""
+        if time.monotonic() >= self._next and self._lock.acquire(blocking=False):
+            try:
+                self._show(state)
+            finally:
+                self._lock.release()
+
+    def _show(self, state: RunState) -> None:
         now = time.monotonic()
-        if now < self._next:
-            return
         if sys.stderr.isatty():
             self._next = now + 0.1
             self._show_bar(state)

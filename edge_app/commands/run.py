@@ -73,49 +73,20 @@ def run(
             "--camera": ("source.camera", camera),
         }
         settings = resolve_options(config, profile, assignments, **flags).settings
-        if not settings.sources:
-            return _run_one(settings, config, stop, received)
-        if camera is not None:
+        if camera is not None and settings.sources:
             raise UsageError("--camera names one camera, and `sources` has several: name them there, or give a SOURCE")
-        return _run_cameras(settings, config, stop, received)
+        return _run(settings, config, stop, received)
 
 
-def _run_one(settings: Settings, config: Path | None, stop: Event, received: list[int]) -> int:
+def _run(settings: Settings, config: Path | None, stop: Event, received: list[int]) -> int:
     from edge_app.commands import console
-    from edge_app.runtime import pipeline
+    from edge_app.runtime.run import run as run_cameras
 
-    with console.progress(shown_source(settings.source.uri)) as view:
+    alone = len(settings.cameras) == 1
+    name = shown_source(settings.cameras[0].uri) if alone else f"{len(settings.cameras)} cameras"
+    with console.progress(name) as view:
         try:
-            result = pipeline.run(settings, on_progress=view, on_stuck=die, stop=stop, config=config)
-        except StoppedEarly:
-            return _stopped(received)
-    code = _tell(result.to_dict(), received)
-    if result.failed:
-        raise SinkError(f"{result.failed[0]}: this output is not complete; the others are")
-    return code
-
-
-def _sources(given: list[str]) -> tuple[str, Any]:
-    """The setting that the SOURCE arguments are, and its value; None where there are none."""
-    if not given:
-        return "source.uri", None
-    from edge_app.capture.open import expand_sources
-
-    sources = expand_sources(given)
-    if len(sources) == 1:
-        return "source.uri", sources[0]
-    from edge_app.runtime.cameras import cameras_of
-
-    return "sources", cameras_of(sources)
-
-
-def _run_cameras(settings: Settings, config: Path | None, stop: Event, received: list[int]) -> int:
-    from edge_app.commands import console
-    from edge_app.runtime import cameras
-
-    with console.progress(f"{len(settings.sources or ())} cameras") as view:
-        try:
-            result = cameras.run(
+            result = run_cameras(
                 settings,
                 on_progress=view,
                 on_failure=lambda name, error: print_error(f"{name}: {error}"),
@@ -128,9 +99,23 @@ def _run_cameras(settings: Settings, config: Path | None, stop: Event, received:
     code = _tell(result.to_dict(), received)
     if result.incomplete:
         raise SinkError(f"{result.incomplete[0]}: this output is not complete; the others are")
-    if result.errors:
-        return result.errors[0].exit_code
-    return code
+    if result.errors and alone:
+        raise result.errors[0]
+    return result.errors[0].exit_code if result.errors else code
+
+
+def _sources(given: list[str]) -> tuple[str, Any]:
+    """The setting that the SOURCE arguments are, and its value; None where there are none."""
+    if not given:
+        return "source.uri", None
+    from edge_app.capture.open import expand_sources
+
+    sources = expand_sources(given)
+    if len(sources) == 1:
+        return "source.uri", sources[0]
+    from edge_app.commands.sources import cameras_of
+
+    return "sources", cameras_of(sources)
 
 
 def _tell(facts: Mapping[str, Any], received: list[int]) -> int:

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator, model_validator
 
@@ -133,6 +133,10 @@ class OutputSettings(Section):
         return int(self.mode, 8)
 
 
+class StoreSettings(Section):
+    path: Path | None = Field(None, description="SQLite database that keeps every event; null: none, or one in the state directory")
+
+
 class MetricsSettings(Section):
     host: str = Field("127.0.0.1", min_length=1, description="Address the metrics server listens on")
     port: int | None = Field(None, ge=1, le=65535, description="Port of the metrics server; null: no server")
@@ -160,6 +164,16 @@ class Settings(Section):
     tracker: TrackerSettings = TrackerSettings()
     verdict: VerdictSettings = VerdictSettings()
     output: OutputSettings = OutputSettings()
+    store: StoreSettings = StoreSettings()
     metrics: MetricsSettings = MetricsSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
     max_frames: int | None = Field(None, ge=1, description="Stop after this many frames; null: run to the end")
+
+    @property
+    def cameras(self) -> tuple[SourceSettings, ...]:
+        """Those of a run: `sources`, or else `source` alone."""
+        return self.sources or (self.source,)
+
+    def of_camera(self, camera: SourceSettings, output: OutputSettings | None = None) -> Self:
+        """The settings for one of the cameras: as if it were the only one."""
+        return self.model_copy(update={"source": camera, "sources": None, "output": output or self.output})

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from edge_app.config.settings import MetricsSettings
 from edge_app.errors import UsageError
 from edge_app.monitor.http_server import HttpServer
-from edge_app.monitor.status import Fleet, Health
+from edge_app.monitor.status import CameraStatus, RunStatus
 
 _STAGE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # upper bounds of the buckets
 _FRAME_AGE_S = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -23,33 +23,36 @@ _FRAME_AGE_S = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0)
 class RunCollector(Collector):
     """The state of a run as metrics, read anew for every scrape."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self, run: RunStatus) -> None:
+        self._run = run
 
     def collect(self) -> Iterable[Metric]:
         if (rss := resident_bytes()) is not None:
             yield GaugeMetricFamily("edge_app_resident_memory_bytes", "Memory of the process in RAM (RSS).", rss)
         families: dict[str, Metric] = {}
-        for camera, health in self._fleet.cameras.items():
-            for metric in (_source_connected(health), *(_of_camera(health) if health else ())):
+        for camera, status in self._run.cameras.items():
+            for metric in _of_camera(status):
                 family = families.setdefault(metric.name, Metric(metric.name, metric.documentation, metric.type))
                 for sample in metric.samples:
                     family.add_sample(sample.name, {"camera": camera, **sample.labels}, sample.value)
+        if self._run.events is not None:  # they belong to no camera
+            errors = families.setdefault("edge_app_sink_errors", _sink_errors({}))
+            for name, count in self._run.events.errors_by_output.items():
+                errors.add_sample("edge_app_sink_errors_total", {"camera": "", "sink": name}, count)
         yield from families.values()
 
 
-def _of_camera(health: Health) -> Iterator[Metric]:
-    stats, outputs = health.reader.stats(), health.outputs
-    tally = outputs.tally
+def _of_camera(camera: CameraStatus) -> Iterator[Metric]:
+    yield GaugeMetricFamily("edge_app_source_connected", "1 while the source is open.", int(camera.connected))
+    if camera.reader is None or camera.outputs is None:
+        return
+    stats, tally = camera.reader.stats(), camera.tally
     yield CounterMetricFamily("edge_app_frames_read", "Frames that the source gave.", stats["read"])
-    yield CounterMetricFamily("edge_app_frames_finished", "Frames judged and written.", health.frames)
+    yield CounterMetricFamily("edge_app_frames_finished", "Frames judged and written.", camera.frames)
     dropped = "Frames of a live source replaced by a newer one before they were judged."
     yield CounterMetricFamily("edge_app_frames_dropped", dropped, stats["dropped_frames"])
     yield CounterMetricFamily("edge_app_reconnects", "Times a lost source came back.", stats["reconnects"])
-    errors = CounterMetricFamily("edge_app_sink_errors", "Failed writes of an output.", labels=["sink"])
-    for name, count in outputs.errors_by_sink.items():
-        errors.add_metric([name], count)
-    yield errors
+    yield _sink_errors(camera.outputs.errors_by_output)
     events = CounterMetricFamily("edge_app_events", "Events by type and label.", labels=["type", "label"])
     for (kind, label), count in tally.events_by_type.items():
         events.add_metric([kind, label], count)
@@ -62,14 +65,16 @@ def _of_camera(health: Health) -> Iterator[Metric]:
         for verdict, count in counts.items():
             family.add_metric([verdict], count)
         yield family
-    yield GaugeMetricFamily("edge_app_fps", "Finished frames a second over the last 50.", health.fps)
-    if (age := health.age_s) is not None:
+    yield GaugeMetricFamily("edge_app_fps", "Finished frames a second over the last 50.", camera.fps)
+    if (age := camera.age_s) is not None:
         yield GaugeMetricFamily("edge_app_last_frame_age_seconds", "Age now of the newest finished frame.", age)
 
 
-def _source_connected(health: Health | None) -> GaugeMetricFamily:
-    connected = health is not None and health.reader.connected
-    return GaugeMetricFamily("edge_app_source_connected", "1 while the source is open.", int(connected))
+def _sink_errors(counts: Mapping[str, int]) -> CounterMetricFamily:
+    errors = CounterMetricFamily("edge_app_sink_errors", "Failed writes of an output.", labels=["sink"])
+    for name, count in counts.items():
+        errors.add_metric([name], count)
+    return errors
 
 
 def _histograms(registry: CollectorRegistry) -> Callable[[str, str, float], None]:
@@ -108,21 +113,21 @@ class Exporter:
 
     Args:
         settings: where to listen; `port` must not be None.
-        fleet: the cameras of the run; it is told what to do with the times of each frame.
+        run: its state; it is told what to do with the times of each frame.
 
     Raises (on construction):
         UsageError: nothing can listen on that host and port.
     """
 
-    def __init__(self, settings: MetricsSettings, fleet: Fleet) -> None:
+    def __init__(self, settings: MetricsSettings, run: RunStatus) -> None:
         registry = CollectorRegistry()
-        registry.register(RunCollector(fleet))
-        fleet.observe = _histograms(registry)
+        registry.register(RunCollector(run))
+        run.observe(_histograms(registry))
 
         host, port = settings.host, settings.port
         assert port is not None
         try:
-            self._server = HttpServer(host, port, lambda path: answer(path, registry, fleet))
+            self._server = HttpServer(host, port, lambda path: answer(path, registry, run))
         except (OSError, UnicodeError) as error:
             where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             raise UsageError(
@@ -143,7 +148,7 @@ class Exporter:
         self._thread.join(1.0)
 
 
-def answer(path: str, registry: CollectorRegistry, fleet: Fleet) -> tuple[int, str, bytes]:
+def answer(path: str, registry: CollectorRegistry, run: RunStatus) -> tuple[int, str, bytes]:
     """HTTP status, content type and body for a path."""
     plain = "text/plain; charset=utf-8"
     if path == "/metrics":
@@ -151,6 +156,6 @@ def answer(path: str, registry: CollectorRegistry, fleet: Fleet) -> tuple[int, s
     if path == "/healthz":
         return 200, plain, b"ok\n"
     if path == "/readyz":
-        reason = fleet.not_ready()
+        reason = run.not_ready()
         return (200, plain, b"ready\n") if reason is None else (503, plain, f"{reason}\n".encode())
     return 404, plain, b"try /metrics, /healthz or /readyz\n"

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Mapping
 
-from edge_app.monitor.status import Fleet
+from edge_app.monitor.status import RunStatus
 
 log = logging.getLogger(__name__)
 
@@ -34,20 +34,20 @@ class Notifier:
         """Whether anyone listens."""
         return bool(self._address)
 
-    def tick(self, fleet: Fleet) -> None:
+    def tick(self, run: RunStatus) -> None:
         """Send what is due; call it a few times a second."""
-        if not self.wanted or not fleet.frames:
+        if not self.wanted or not run.started:
             return
         now, due = time.monotonic(), []
         if not self._ready:
             self._ready = True
             due.append("READY=1")
-        if self._ping_s is not None and now - self._pinged_at >= self._ping_s and fleet.frames != self._frames:
-            self._pinged_at, self._frames = now, fleet.frames
+        if self._ping_s is not None and now - self._pinged_at >= self._ping_s and run.frames != self._frames:
+            self._pinged_at, self._frames = now, run.frames
             due.append("WATCHDOG=1")
         if due[:1] == ["READY=1"] or now - self._status_at >= _STATUS_S:
             self._status_at = now
-            due.append(f"STATUS={_status(fleet)}")
+            due.append(f"STATUS={_status(run)}")
         if due:
             self.send(*due)
 
@@ -81,7 +81,7 @@ def _ping_interval(environment: Mapping[str, str]) -> float | None:
     return int(text) / 2e6 if text.isdecimal() and int(text) > 0 else None
 
 
-def _status(fleet: Fleet) -> str:
-    if reason := fleet.not_ready():
+def _status(run: RunStatus) -> str:
+    if reason := run.not_ready():
         return f"not ready: {reason}"
-    return f"{fleet.frames} frames, {fleet.fps:.1f} fps, frame age {(fleet.age_s or 0) * 1e3:.0f} ms"
+    return f"{run.frames} frames, {run.fps:.1f} fps, frame age {(run.age_s or 0) * 1e3:.0f} ms"

@@ -5,7 +5,7 @@ import time
 
 from edge_app.config.settings import WatchdogSettings
 from edge_app.errors import WatchdogError
-from edge_app.monitor.status import Health
+from edge_app.monitor.status import CameraStatus
 
 
 class Watchdog:
@@ -14,11 +14,11 @@ class Watchdog:
     Args:
         settings: the limits, in seconds; None switches one off.
         name: of the source, for the message.
-        health: what it looks at.
+        camera: what it looks at; its source is open.
     """
 
-    def __init__(self, settings: WatchdogSettings, name: str, health: Health) -> None:
-        self._settings, self._name, self._health = settings, name, health
+    def __init__(self, settings: WatchdogSettings, name: str, camera: CameraStatus) -> None:
+        self._settings, self._name, self._camera = settings, name, camera
         self._in_work_since: float | None = None
         self._frames = 0
 
@@ -30,10 +30,10 @@ class Watchdog:
         return self._silent(awake_since) or self._stuck(awake_since)
 
     def _silent(self, awake_since: float) -> WatchdogError | None:
-        limit, reader = self._settings.no_frame_s, self._health.reader
-        if limit is None or not reader.info.live:
+        limit, reader = self._settings.no_frame_s, self._camera.reader
+        if limit is None or reader is None or not reader.info.live:
             return None
-        silent = time.monotonic() - max(reader.last_read_at or self._health.opened_at, awake_since)
+        silent = time.monotonic() - max(reader.last_read_at or self._camera.opened_at, awake_since)
         if silent <= limit:
             return None
         return WatchdogError(
@@ -42,14 +42,14 @@ class Watchdog:
         )
 
     def _stuck(self, awake_since: float) -> WatchdogError | None:
-        limit, health, now = self._settings.stuck_s, self._health, time.monotonic()
+        limit, camera, now = self._settings.stuck_s, self._camera, time.monotonic()
         if limit is None:
             return None
-        if not health.in_work:
+        if not camera.in_work:
             self._in_work_since = None
-        elif self._in_work_since is None or health.frames != self._frames:
+        elif self._in_work_since is None or camera.frames != self._frames:
             self._in_work_since = now
-        self._frames = health.frames
+        self._frames = camera.frames
         if self._in_work_since is None or (late := now - max(self._in_work_since, awake_since)) <= limit:
             return None
         return WatchdogError(

@@ -30,12 +30,16 @@ def check_outputs(settings: Settings, config: Path | None = None) -> None:
     Raises:
         UsageError: an output is something that the run reads, or another output, or a file that a run has not written.
     """
-    videos = {f"--output {video}": video for video in _videos(settings)}
-    others = {f"--{kind} {path}": path for kind in ("events", "summary") if (path := getattr(settings.output, kind))}
+    videos = {f"--output {video}": video for video in camera_videos(settings) if video}
+    json_files = {
+        f"--{kind} {path}": path for kind in ("events", "summary") if (path := getattr(settings.output, kind))
+    }
+    others = json_files | ({f"store.path {settings.store.path}": settings.store.path} if settings.store.path else {})
     check(videos | others, settings, config)
-    for name, path in others.items():
+    for name, path in json_files.items():
         if _is_foreign(path):
             raise UsageError(f"{name}: this file holds something else than JSON: choose another name")
+    for name, path in others.items():
         for video_name, video in videos.items():
             if _is_further(path, video):
                 raise UsageError(f"{name}: such names are kept for {video_name}, if that one is taken: choose another")
@@ -90,19 +94,28 @@ def _identity(path: Path) -> _Key | None:
     return (info.st_dev, info.st_ino) if stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode) else None
 
 
-def _videos(settings: Settings) -> list[Path]:
-    video = settings.output.video
-    if video is None:
-        return []
-    if not settings.sources:
-        return [video]
-    return [video_path(video, source.camera) for source in settings.sources]
+def camera_videos(settings: Settings) -> list[Path | None]:
+    """The video of each camera: the one asked for, with the camera's name in it where there are several.
+
+    Raises:
+        UsageError: two cameras would have the same.
+    """
+    video, cameras = settings.output.video, settings.cameras
+    if video is None or len(cameras) == 1:
+        return [video] * len(cameras)
+    videos: list[Path | None] = []
+    for source in cameras:
+        path = video_path(video, source.camera)
+        if path in videos:
+            raise UsageError(f"{path}: the video of two cameras; give them names that differ in letters or digits")
+        videos.append(path)
+    return videos
 
 
 def _inputs(settings: Settings, config: Path | None) -> Iterator[tuple[str, Path]]:
     """What a run reads: words for it, and the file."""
     yield "the configuration", config or DEFAULT_CONFIG
-    for source in settings.sources or (settings.source,):
+    for source in settings.cameras:
         yield from _source_files(source)
     from edge_app.inference.model import models_dir
 

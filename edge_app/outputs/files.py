@@ -5,8 +5,6 @@ Everything raises plain `OSError`; who calls says which output it was. New files
 
 import contextlib
 import errno
-import fcntl
-import io
 import os
 import re
 import secrets
@@ -16,7 +14,6 @@ import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 PRIVATE = 0o600  # these files say who was where
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -35,7 +32,7 @@ def create(path: Path, mode: int = PRIVATE) -> int:
     """A new file, open for reading and writing; never one that was there, nor what a link points to."""
     file = os.open(path, _NEW, PRIVATE & mode)
     if mode != PRIVATE:
-        _set_mode(file, mode)
+        set_mode(file, mode)
     return file
 
 
@@ -76,7 +73,7 @@ def open_to_append(path: Path, mode: int = PRIVATE) -> int:
     except FileExistsError:  # somebody made it just now
         return os.open(real, _STREAM | os.O_APPEND)
     if mode != PRIVATE:
-        _set_mode(file, mode)
+        set_mode(file, mode)
     return file
 
 
@@ -99,7 +96,7 @@ def own_stream(path: Path) -> int | None:
 
 def check_replaceable(path: Path) -> None:
     """Raises what `replace` would, as far as that can be known without changing anything."""
-    info = _look(path)
+    info = look(path)
     if info is not None and stat.S_ISDIR(info.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if info is not None and not os.access(path, os.W_OK):
@@ -121,9 +118,9 @@ def replace(path: Path, data: bytes, mode: int = PRIVATE, follow: bool = True) -
 
     follow: replace what a link points to; False: the link itself.
     """
-    info = _look(path, follow)
+    info = look(path, follow)
     if follow and (stream := own_stream(path)) is not None:
-        _write_all(stream, data)
+        write_all(stream, data)
         return
     if follow and info is not None and not stat.S_ISREG(info.st_mode):
         _to_stream(path, data)
@@ -132,8 +129,8 @@ def replace(path: Path, data: bytes, mode: int = PRIVATE, follow: bool = True) -
     make_parents(real)
     try:
         with _temporary(real.parent) as (file, name):
-            _write_all(file, data)
-            _like(file, info if info is not None and stat.S_ISREG(info.st_mode) else None, mode)
+            write_all(file, data)
+            like(file, info if info is not None and stat.S_ISREG(info.st_mode) else None, mode)
             os.fsync(file)  # or else a power failure may leave the new name with nothing in it
             os.replace(name, real)  # noqa: PTH105
     except OSError as error:
@@ -148,13 +145,13 @@ def write_new(path: Path, data: bytes, mode: int = PRIVATE, overwrite: bool = Fa
     overwrite: replace a regular file or a link of that name.
     """
     make_parents(path)
-    there = _look(path, follow=False)
+    there = look(path, follow=False)
     if overwrite and there is not None and (stat.S_ISREG(there.st_mode) or stat.S_ISLNK(there.st_mode)):
         replace(path, data, mode, follow=False)
         return path
     file, name, _ = create_free(path, mode, joint=joint)
     try:
-        _write_all(file, data)
+        write_all(file, data)
     except OSError:
         name.unlink(missing_ok=True)
         raise
@@ -166,7 +163,7 @@ def write_new(path: Path, data: bytes, mode: int = PRIVATE, overwrite: bool = Fa
 @contextlib.contextmanager
 def _temporary(folder: Path) -> Iterator[tuple[int, Path]]:
     """A new file whose name nobody can guess; gone afterwards unless it was renamed."""
-    name = _unguessable(folder)
+    name = unguessable(folder)
     file = create(name)
     try:
         yield file, name
@@ -175,31 +172,35 @@ def _temporary(folder: Path) -> Iterator[tuple[int, Path]]:
         name.unlink(missing_ok=True)
 
 
-def _unguessable(folder: Path) -> Path:
+def unguessable(folder: Path) -> Path:
+    """A name for a file that is not complete."""
     return folder / f".edge_app-{secrets.token_hex(8)}.part"
 
 
-def _like(file: int, old: os.stat_result | None, mode: int) -> None:
+def like(file: int, old: os.stat_result | None, mode: int) -> None:
     """Give a new file the owner and mode of the one it replaces, or else `mode`."""
     if old is not None:
         with contextlib.suppress(OSError):  # only root may give files away
             os.fchown(file, old.st_uid, old.st_gid)
-    _set_mode(file, mode if old is None else stat.S_IMODE(old.st_mode))
+    set_mode(file, mode if old is None else stat.S_IMODE(old.st_mode))
 
 
-def _set_mode(file: int, mode: int) -> None:
+def set_mode(file: int, mode: int) -> None:
+    """As far as the disk can."""
     with contextlib.suppress(OSError):  # a FAT or network disk may know no modes
         os.fchmod(file, mode)
 
 
-def _look(path: Path, follow: bool = True) -> os.stat_result | None:
+def look(path: Path, follow: bool = True) -> os.stat_result | None:
+    """None where nothing has this name."""
     try:
         return path.stat(follow_symlinks=follow)
     except FileNotFoundError:
         return None
 
 
-def _write_all(file: int, data: bytes) -> None:
+def write_all(file: int, data: bytes) -> None:
+    """A system call may take a part of it."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(file, rest) :]
@@ -235,121 +236,7 @@ def _open_stream(path: Path, deadline: float) -> int:
         time.sleep(0.05)
 
 
-# --- recordings ---------------------------------------------------------------------------------------------------
-
-
-class Recording(io.FileIO):
-    """A new file for a recording, locked against other writers. Each write is whole or an error.
-
-    It has no name until `settle`, so a kill before leaves nothing. path: its name from then on. number: of that name,
-    see `numbered`.
-
-    Args:
-        path: the name wished for; another from `first` on is taken where it is not free.
-        overwrite: replace what has this name. A file that another run is writing, and anything but a regular file,
-            is left as it is.
-    """
-
-    def __init__(self, path: Path, mode: int = PRIVATE, overwrite: bool = False, first: int = 1) -> None:
-        make_parents(path)
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        self.path: Path | None = None
-        self.number = first
-        self._wanted, self._mode = path, mode
-        self._overwrite = overwrite and first == 1 and path.is_file()
-        # Renaming needs one disk: that of the file which a link leads to.
-        self._folder = Path(os.path.realpath(path)).parent if self._overwrite else path.parent
-        file, self._name = _nameless(self._folder)
-        _lock(file)
-        super().__init__(file, "r+b")
-
-    def write(self, data: Any) -> int:
-        _write_all(self.fileno(), data)  # FFmpeg does not ask how much of it was taken
-        return len(data)
-
-    @property
-    def removed(self) -> bool:
-        """Whether it has been given a name and has none any more."""
-        return self.path is not None and os.fstat(self.fileno()).st_nlink == 0
-
-    def settle(self) -> None:
-        """The recording is worth a name: take it, and the old one goes."""
-        if self.path is not None:
-            return
-        if self._name is None:
-            self._name = _unguessable(self._folder)
-            # With a folder given, Python follows the link that leads to the open file.
-            os.link(f"/proc/self/fd/{self.fileno()}", self._name, src_dir_fd=self.fileno(), follow_symlinks=True)
-        if not (self._overwrite and self._replace_old(self._name)):
-            file, name, self.number = create_free(self._wanted, self._mode, self.number)
-            os.close(file)
-            _set_mode(self.fileno(), self._mode)
-            os.replace(self._name, name)  # noqa: PTH105
-            self.path = name
-        self._name = None
-
-    def _replace_old(self, name: Path) -> bool:
-        """Take the place of the old recording, if that may go."""
-        real = Path(os.path.realpath(self._wanted))
-        while (old := _lock_old(real)) is not None:
-            try:
-                if not _is_at(old, real):
-                    continue  # another run has just replaced it
-                _like(self.fileno(), os.fstat(old), self._mode)
-                os.replace(name, real)  # noqa: PTH105
-                self.path = self._wanted
-                return True
-            except PermissionError:  # another user's, in a folder for all
-                return False
-            finally:
-                os.close(old)
-        return False
-
-    def discard(self) -> None:
-        """Close it and remove it, if its name is still its own."""
-        name = self._name or self.path
-        with contextlib.suppress(OSError):
-            if name is not None and _is_at(self.fileno(), name):
-                name.unlink()
-        self.close()
-
-
-def _nameless(folder: Path) -> tuple[int, Path | None]:
-    """A new file without a name; on a disk or system that has no such files, with one that nobody can guess."""
-    if hasattr(os, "O_TMPFILE") and Path("/proc/self/fd").is_dir():
-        with contextlib.suppress(OSError):
-            return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, PRIVATE), None
-    name = _unguessable(folder)
-    return create(name), name
-
-
-def _is_at(file: int, path: Path) -> bool:
-    there = _look(path, follow=False)
-    return there is not None and os.path.samestat(os.fstat(file), there)
-
-
-def _lock(file: int) -> bool:
-    """Whether nobody else holds it. A disk that knows no locks holds nobody up."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-def _lock_old(path: Path) -> int | None:
-    """The file of this name, locked; None where it must stay: another run writes it, or it is no regular file."""
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    if stat.S_ISREG(os.fstat(file).st_mode) and _lock(file):
-        return file
-    os.close(file)
-    return None
+# --- names --------------------------------------------------------------------------------------------------------
 
 
 def video_path(path: Path, camera: str) -> Path:

@@ -1,20 +1,16 @@
 """Looks after a run from outside its pipeline: metrics server, watchdog and systemd."""
 
-import functools
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Self
 
-from edge_app.capture.reader import FrameReader
 from edge_app.clock import Awake
-from edge_app.config.settings import Settings
+from edge_app.config.settings import Settings, WatchdogSettings
 from edge_app.errors import WatchdogError
-from edge_app.monitor.status import Fleet, Health
+from edge_app.monitor.status import CameraStatus, RunStatus
 from edge_app.monitor.systemd import Notifier
 from edge_app.monitor.watchdog import Watchdog
-from edge_app.outputs.fan_out import Outputs
-from edge_app.redact import shown_source
 
 OnStuck = Callable[[WatchdogError], None]
 _TICK_S = 0.1
@@ -28,22 +24,18 @@ class CameraWatchdog:
     `opened` and `closing` tell it how far the run is.
 
     Args:
-        settings: of the run.
-        fleet: the cameras that this one is of.
+        settings: of the camera.
+        camera: its state.
+        name: of the camera or its source in messages.
         on_stuck: told where a run that is late does not end either: only the process can be ended then.
-        on_closing: told why, once the run is ending.
 
     given_up: set when the watchdog has ended the run, so that nobody waits for a stage that hangs.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        fleet: Fleet,
-        on_stuck: OnStuck | None = None,
-        on_closing: Callable[[str], None] = lambda why: None,
+        self, settings: WatchdogSettings, camera: CameraStatus, name: str, on_stuck: OnStuck | None = None
     ) -> None:
-        self._settings, self._fleet, self._on_closing = settings, fleet, on_closing
+        self._settings, self._camera, self._name = settings, camera, name
         self._on_stuck = on_stuck or (lambda error: None)
         self._error: WatchdogError | None = None
         self._closing, self._done = threading.Event(), threading.Event()
@@ -58,23 +50,15 @@ class CameraWatchdog:
         if self._thread is not None:
             self._thread.join(1.0)
 
-    def opened(self, reader: FrameReader, outputs: Outputs) -> Health:
+    def opened(self) -> None:
         """The source and the outputs are open: watch them from now on."""
-        camera, observe = self._settings.source.camera, self._fleet.observe
-        health = Health(
-            reader, outputs, self._settings.metrics.ready_age_s, observe and functools.partial(observe, camera)
-        )
-        self._fleet.opened(camera, health)
-        watchdog = self._settings.watchdog
-        if watchdog.no_frame_s is not None or watchdog.stuck_s is not None:
-            self._thread = threading.Thread(target=self._watch, args=(health,), name="observe", daemon=True)
+        if self._settings.no_frame_s is not None or self._settings.stuck_s is not None:
+            self._thread = threading.Thread(target=self._watch, name="observe", daemon=True)
             self._thread.start()
-        return health
 
     def closing(self) -> None:
         """The last frame is done. Closing the outputs may take as long as it needs."""
         self._closing.set()
-        self._on_closing("closing the outputs")
 
     def raise_if_late(self) -> None:
         """Raises:
@@ -83,22 +67,18 @@ class CameraWatchdog:
         if self._error is not None:
             raise self._error
 
-    def _watch(self, health: Health) -> None:
-        source = self._settings.source
-        name = shown_source(source.uri)
-        if len(self._fleet.cameras) > 1:
-            name = f"{source.camera}: {name}"
-        watchdog, awake = Watchdog(self._settings.watchdog, name, health), Awake(_LATE_S)
+    def _watch(self) -> None:
+        watchdog, awake = Watchdog(self._settings, self._name, self._camera), Awake(_LATE_S)
         while not self._closing.wait(_TICK_S):
             if (error := watchdog.check(awake.since())) is not None:
-                self._end(error, health)
+                self._end(error)
                 return
 
-    def _end(self, error: WatchdogError, health: Health) -> None:
+    def _end(self, error: WatchdogError) -> None:
         """End the run, and say so where it does not end in time."""
         self._error = error
-        self._on_closing(str(error))
-        health.reader.stop()
+        if self._camera.reader is not None:
+            self._camera.reader.stop()
         self.given_up.set()
         if not self._done.wait(GRACE_S):
             late = f"{error}; the run did not close within {GRACE_S:g} s, outputs may be incomplete"
@@ -112,8 +92,8 @@ class Observer:
         UsageError: the metrics server cannot listen.
     """
 
-    def __init__(self, settings: Settings, fleet: Fleet) -> None:
-        self._settings, self._fleet = settings, fleet
+    def __init__(self, settings: Settings, run: RunStatus) -> None:
+        self._settings, self._run = settings, run
         self._notifier = Notifier()
         self._closing, self._done = threading.Event(), threading.Event()
         self._status = ""
@@ -124,7 +104,7 @@ class Observer:
         if self._settings.metrics.port is not None:
             from edge_app.monitor.prometheus import Exporter  # only where it is wanted
 
-            self._stack.enter_context(Exporter(self._settings.metrics, self._fleet))
+            self._stack.enter_context(Exporter(self._settings.metrics, self._run))
         if self._notifier.wanted:
             self._thread.start()
         return self
@@ -144,8 +124,8 @@ class Observer:
 
     def _watch(self) -> None:
         while not self._closing.wait(_TICK_S):
-            self._notifier.tick(self._fleet)
-        self._notifier.tick(self._fleet)
+            self._notifier.tick(self._run)
+        self._notifier.tick(self._run)
         self._notifier.stopping(self._status)
         while not self._done.wait(_TICK_S):
             self._notifier.ping()

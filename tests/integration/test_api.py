@@ -23,7 +23,7 @@ from edge_app.capture.open import OPENERS
 from edge_app.capture.source import Source, SourceInfo
 from edge_app.errors import ModelError, SourceError, UsageError
 from edge_app.runtime import watch as watch_module
-from edge_app.runtime.pipeline import run
+from edge_app.runtime.run import run
 from edge_app.vision import analyzer as analyzer_module
 from tests.command import COMMAND, environment
 from tests.integration.test_pipeline import lines, told

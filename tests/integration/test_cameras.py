@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from edge_app.capture import demo
 from edge_app.config.settings import Settings
 from edge_app.errors import SourceError
-from edge_app.runtime import cameras, pipeline
+from edge_app.runtime.run import run
 from tests.command import Running
 from tests.integration.test_observe import get
 from tests.integration.test_pipeline import lines, playable_frames, told
@@ -84,12 +84,12 @@ def test_each_camera_tells_what_it_tells_alone(clips: dict[str, Path], tmp_path:
     for name, path in clips.items():
         events = tmp_path / f"{name}.jsonl"
         one = {"source": {"camera": name, "uri": str(path)}, "output": {"events": events}}
-        summaries[name] = pipeline.run(Settings.model_validate(one))
+        summaries[name] = run(Settings.model_validate(one))
         alone |= by_camera(events)
     assert set(alone) == set(NAMES)  # the comparison is one of something
 
     output = {"events": tmp_path / "e.jsonl", "summary": tmp_path / "s.json", "video": tmp_path / "out.mp4"}
-    result = cameras.run(settings(clips, output=output))
+    result = run(settings(clips, output=output))
     assert by_camera(tmp_path / "e.jsonl") == alone
     facts = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
     assert facts == result.to_dict()
@@ -160,7 +160,7 @@ def test_without_any_camera_there_is_no_run(tmp_path: Path) -> None:
     missing = {name: tmp_path / f"{name}.mp4" for name in NAMES}
     failures: list[str] = []
     with pytest.raises(SourceError, match="none of the 3 cameras"):
-        cameras.run(settings(missing), on_failure=lambda name, _: failures.append(name))
+        run(settings(missing), on_failure=lambda name, _: failures.append(name))
     assert sorted(failures) == sorted(NAMES)
 
 
@@ -241,10 +241,10 @@ def test_files_are_watched_one_after_another(clips: dict[str, Path], tmp_path: P
 def test_a_stop_leaves_out_the_files_that_have_not_begun(tmp_path: Path, clips: dict[str, Path]) -> None:
     stop = threading.Event()
     files = {"door": clips["door"], "gate": clips["gate"]}
-    result = cameras.run(settings(files), stop=stop, on_progress=lambda _: stop.set())
-    assert result.facts["interrupted"]
-    assert [each["camera"] for each in result.facts["cameras"]] == ["door"]
-    assert result.facts["failed"] == ["gate: never opened (the run was stopped before)"]
+    result = run(settings(files), stop=stop, on_progress=lambda _: stop.set())
+    assert result.interrupted
+    assert [each.camera for each in result.cameras] == ["door"]
+    assert result.failed == ["gate: never opened (the run was stopped before)"]
     assert result.errors == []
 
 
@@ -263,7 +263,7 @@ def test_a_fault_in_one_camera_loses_nothing_of_the_others(
     output = {"events": tmp_path / "e.jsonl", "summary": tmp_path / "s.json"}
     sources = {"sources": [{"camera": name, "uri": "demo"} for name in NAMES], "output": output}
     with pytest.raises(KeyError, match="boom"):
-        cameras.run(Settings.model_validate(sources))
+        run(Settings.model_validate(sources))
     facts = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
     assert [each["camera"] for each in facts["cameras"]] == list(NAMES)
     assert len(facts["failed"]) == 1

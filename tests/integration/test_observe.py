@@ -19,7 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from edge_app.config.settings import Settings
 from edge_app.errors import UsageError, WatchdogError
-from edge_app.runtime.pipeline import Progress, run
+from edge_app.monitor.status import RunStatus
+from edge_app.runtime.run import run
 from tests.command import COMMAND, environment
 from tests.integration.test_capture import mjpeg, serving
 from tests.media import grey, write_clip
@@ -89,7 +90,7 @@ class TestServer:
     def test_metrics_tell_where_the_run_stands(self, models: Path, astronaut: Any, tmp_path: Path, port: int) -> None:
         pages: list[tuple[int, str]] = []
 
-        def on_progress(state: Progress) -> None:
+        def on_progress(state: RunStatus) -> None:
             if state.frames == 60:
                 pages.append(get(port, "/metrics"))
 
@@ -104,7 +105,7 @@ class TestServer:
         assert value(found, "frames_finished_total", **door) == 60
         assert value(found, "frames_read_total", **door) >= 60
         assert value(found, "frames_dropped_total", **door) == value(found, "reconnects_total", **door) == 0
-        assert value(found, "sink_errors_total", sink="events", **door) == 0
+        assert value(found, "sink_errors_total", sink="events", camera="") == 0
         for name in ("persons", "present"):
             persons = {label: value(found, name, verdict=label, **door) for label in ("mask", "no_mask", "unsure")}
             assert persons == {"mask": 0, "no_mask": 1, "unsure": 0}
@@ -130,7 +131,7 @@ class TestServer:
             settings("demo", metrics={"port": port}, output={"events": "/dev/full"}, max_frames=40),
             on_progress=lambda state: pages.append(get(port, "/metrics")[1]) if state.frames == 40 else None,
         )
-        assert value(samples(pages[0]), "sink_errors_total", sink="events", camera="camera") > 0
+        assert value(samples(pages[0]), "sink_errors_total", sink="events", camera="") > 0
 
     def test_ready_while_frames_flow_and_not_when_they_stop(
         self, models: Path, port: int, hang: threading.Event
@@ -148,7 +149,7 @@ class TestServer:
             finally:
                 stop.set()
 
-        def on_progress(state: Progress) -> None:
+        def on_progress(state: RunStatus) -> None:
             if not flowing:
                 flowing.append(get(port, "/readyz"))
                 read_on.set()
@@ -270,7 +271,7 @@ sys.exit(main(sys.argv[1:]))
     ("where", "target", "closes"),
     [
         ("edge_app.vision import detector", "detector.FaceDetector.detect", True),
-        ("edge_app.outputs import fan_out", "fan_out.Outputs.write", False),
+        ("edge_app.outputs import frame_outputs", "frame_outputs.FrameOutputs.write", False),
     ],
 )
 def test_a_run_that_hangs_ends_with_its_code(

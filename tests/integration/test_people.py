@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge_app.commands.pictures import judge
-from edge_app.runtime.pipeline import run
+from edge_app.runtime.run import run
 from tests.integration.test_pipeline import lines, playable_frames, settings
 from tests.media import Pixels, grey, write_clip
 

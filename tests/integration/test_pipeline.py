@@ -18,12 +18,14 @@ from edge_app.capture.open import parse_source
 from edge_app.capture.reader import FrameReader
 from edge_app.config.settings import Settings
 from edge_app.errors import EdgeAppError, ModelError, SinkError, SourceError, UsageError
-from edge_app.outputs.fan_out import Outputs
+from edge_app.monitor.status import RunStatus
 from edge_app.records import Event, FrameResult, Pixels
-from edge_app.runtime import pipeline
-from edge_app.runtime.pipeline import Progress, SourceAnalyzer, Summary, run
+from edge_app.runtime.pipeline import SourceAnalyzer
+from edge_app.runtime.run import run
+from edge_app.runtime.summary import Summary
 from edge_app.vision.analyzer import Analyzer
 from tests.conftest import need
+from tests.outputs import every_result
 
 FRAMES, FPS = 250, 12.5  # the demo film with every second picture
 
@@ -90,7 +92,7 @@ class Film:
 
     folder: Path
     summary: Summary
-    progress: list[Progress]
+    progress: list[tuple[int, int | None, int]]  # frames, of how many, persons
     threaded: Record
     single: Record
 
@@ -100,23 +102,18 @@ def film(models: Path, astronaut: Pixels, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("film")
     threaded = Record()
 
-    class Recording(Outputs):
-        def write(self, result: FrameResult) -> None:
-            threaded.add(result)
-            super().write(result)
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "FRAMES", FRAMES)
         patch.setattr(demo, "FPS", FPS)
-        patch.setattr(pipeline, "Outputs", Recording)
         files = {kind: folder / name for kind, name in (("video", "out.mp4"), ("events", "e.jsonl"), ("summary", "s"))}
         wanted = settings(output=files)
-        progress: list[Progress] = []
+        progress: list[tuple[int, int | None, int]] = []
 
-        def on_progress(state: Progress) -> None:
-            progress.append(Progress(state.frames, state.total, state.fps, state.persons, dict(state.verdicts)))
+        def on_progress(state: RunStatus) -> None:
+            progress.append((state.frames, state.total, state.persons))
 
-        summary = run(wanted, on_progress=on_progress)
+        with every_result(lambda _, result: threaded.add(result)):
+            summary = run(wanted, on_progress=on_progress)
         single = one_at_a_time(SourceAnalyzer(wanted), wanted)
     return Film(folder, summary, progress, threaded, single)
 
@@ -195,14 +192,14 @@ class TestDemo:
         assert (summary.events, summary.sink_errors, summary.dropped_frames, summary.reconnects) == (4, 0, 0, 0)
         assert not summary.interrupted
         assert summary.fps == pytest.approx(FRAMES / summary.seconds, rel=0.01)
-        assert {"detect", "classify", "track", "decide", "output", "frame_age"} <= set(summary.timings)
+        assert {"detect", "classify", "track", "decide", "output", "frame_age"} <= set(summary.cameras[0].timings)
         written = json.loads((film.folder / "s").read_text())
-        assert written | summary.to_dict() == written
+        assert written == summary.to_dict()
 
     def test_progress_goes_frame_by_frame_and_knows_the_end(self, film: Film) -> None:
-        assert [state.frames for state in film.progress] == list(range(1, FRAMES + 1))
-        assert {state.total for state in film.progress} == {FRAMES}
-        persons = [state.persons for state in film.progress]
+        assert [frames for frames, _, _ in film.progress] == list(range(1, FRAMES + 1))
+        assert {total for _, total, _ in film.progress} == {FRAMES}
+        persons = [persons for _, _, persons in film.progress]
         assert persons == sorted(persons)
         assert persons[-1] == 1
 
@@ -229,7 +226,7 @@ class TestStopping:
     def test_a_stop_drains_and_leaves_whole_files(self, models: Path, astronaut: Pixels, tmp_path: Path) -> None:
         stop, video, events = threading.Event(), tmp_path / "out.mp4", tmp_path / "e.jsonl"
 
-        def on_progress(state: Progress) -> None:
+        def on_progress(state: RunStatus) -> None:
             if state.persons:
                 stop.set()
 
@@ -261,8 +258,8 @@ class TestStopping:
 
         monkeypatch.setattr(demo.DemoSource, "read", failing)
         video, events = tmp_path / "out.mp4", tmp_path / "e.jsonl"
-        with pytest.raises(SourceError, match="the camera is gone"):
-            run(settings(output={"video": video, "events": events}))
+        summary = run(settings(output={"video": video, "events": events}))
+        assert [str(error) for error in summary.errors] == summary.failed == ["demo: the camera is gone"]
         assert playable_frames(video) == 20
         assert [event["type"] for event in lines(events)] == ["new", "end"]
 

@@ -23,7 +23,7 @@ def test_a_room_imports_only_what_lies_below_it() -> None:
 @pytest.mark.parametrize(
     ("module", "line", "contract"),
     [
-        ("capture/reader.py", "import edge_app.runtime.pipeline", "A room imports only what lies below it"),
+        ("capture/reader.py", "import edge_app.runtime.run", "A room imports only what lies below it"),
         ("config/keys.py", "import torch", "The runtime needs nothing of the workshop"),
         ("capture/source.py", "import edge_app.capture.open", "No module imports itself by way of others"),
     ],

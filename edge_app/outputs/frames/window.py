@@ -6,7 +6,10 @@ import sys
 
 import cv2
 
+from edge_app.capture.source import SourceInfo
+from edge_app.config.settings import Settings
 from edge_app.errors import SinkError, UsageError
+from edge_app.outputs.output import FrameOutput
 from edge_app.outputs.overlay import annotate
 from edge_app.records import FrameResult
 
@@ -36,10 +39,14 @@ def display_problem() -> str | None:
     return None
 
 
-class WindowSink:
-    """Shows each annotated frame. `closed_by_user` turns True on q, Esc or the window's close button.
+def open_window(settings: Settings, info: SourceInfo) -> FrameOutput:
+    return WindowOutput()
 
-    Use it from one thread only, the main one: GUI toolkits insist.
+
+class WindowOutput(FrameOutput):
+    """Shows the newest annotated frame. `closed_by_user` turns True on q, Esc or the window's close button.
+
+    `write` only hands a frame over; `refresh` draws it, in the main thread, as GUI toolkits insist.
 
     Raises:
         UsageError: no window can be shown here.
@@ -47,38 +54,48 @@ class WindowSink:
 
     name = "window"
     retry_s = 1.0
-    catches_up = False
 
     def __init__(self, title: str = "edge_app") -> None:
         if problem := display_problem():
             raise UsageError(f"--show: {problem}; {_HINT}")
-        self._title, self._open = title, False
-        self.closed_by_user = False
+        self._title = title
+        self._newest: FrameResult | None = None
+        self._open = self._closed = False
 
     def write(self, result: FrameResult) -> None:
-        """Show one frame and take the keys pressed since the last.
+        self._newest = result
+
+    def refresh(self) -> None:
+        """Show the newest frame, if it is not shown yet, and take the keys pressed since the last call.
 
         Raises:
             SinkError: the display went away.
         """
-        if self.closed_by_user:
-            return
         try:
-            if not self._open:
-                cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
-                height, width = result.frame.image.shape[:2]
-                cv2.resizeWindow(self._title, width, height)
-                self._open = True
-            cv2.imshow(self._title, annotate(result))
-            key = cv2.waitKey(1) & 0xFF
-            gone = cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+            if self._closed or self.closed_by_user:
+                self._take_down()
+                return
+            result, self._newest = self._newest, None
+            if result is not None:
+                self._show(result)
+            if self._open:
+                key = cv2.waitKey(1) & 0xFF
+                self.closed_by_user = key in _KEYS or cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
         except cv2.error as error:
             raise SinkError(f"the window cannot be drawn ({error.err})") from None
-        if key in _KEYS or gone:
-            self.closed_by_user = True
-            self.close()
 
     def close(self) -> None:
+        self._closed = True
+
+    def _show(self, result: FrameResult) -> None:
+        if not self._open:
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+            height, width = result.frame.image.shape[:2]
+            cv2.resizeWindow(self._title, width, height)
+            self._open = True
+        cv2.imshow(self._title, annotate(result))
+
+    def _take_down(self) -> None:
         if self._open:
             self._open = False
             cv2.destroyAllWindows()

@@ -18,8 +18,13 @@ from av.container import OutputContainer
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
+from edge_app.capture.source import SourceInfo
+from edge_app.config.settings import Settings
 from edge_app.errors import SinkError, UsageError
 from edge_app.outputs import files
+from edge_app.outputs.frames.queued import QueuedOutput
+from edge_app.outputs.frames.recording import Recording
+from edge_app.outputs.output import FrameOutput
 from edge_app.outputs.overlay import annotate
 from edge_app.records import FrameResult
 
@@ -43,7 +48,15 @@ _ENCODERS: dict[str, dict[str, str]] = {
 _AT_ONCE = {"libx264": {"tune": "zerolatency"}}  # holds no frame back; up to twice the size
 
 
-class VideoSink:
+def open_video(settings: Settings, info: SourceInfo) -> FrameOutput:
+    output, max_fps = settings.output, settings.source.max_fps if info.live else None
+    assert output.video is not None
+    fps = min(filter(None, (info.fps, max_fps)), default=None)
+    video = VideoOutput(output.video, fps, output.permissions, output.overwrite)
+    return QueuedOutput(video, info.live, str(output.video))  # encoding is slow
+
+
+class VideoOutput(FrameOutput):
     """Writes each result's annotated frame, at the time the frame has in its source.
 
     The first frame sets the size; later frames of another size are scaled to it. A file that is there is kept, and the
@@ -65,7 +78,6 @@ class VideoSink:
 
     name = "video"
     retry_s = 5.0
-    catches_up = False
 
     def __init__(
         self, path: Path, fps: float | None = None, mode: int = files.PRIVATE, overwrite: bool = False
@@ -82,7 +94,7 @@ class VideoSink:
         self.path: Path | None = None
         self._number = 1
         self._stream: VideoStream | None = None
-        self._file: files.Recording
+        self._file: Recording
         self._container: OutputContainer | None = self._open()
 
     def write(self, result: FrameResult) -> None:
@@ -125,7 +137,7 @@ class VideoSink:
 
     def _open(self) -> OutputContainer:
         try:
-            self._file = files.Recording(self._wanted, self._mode, self._overwrite, self._number)
+            self._file = Recording(self._wanted, self._mode, self._overwrite, self._number)
         except OSError as error:
             raise SinkError(f"{self._wanted}: the video cannot be written here ({error.strerror})") from None
         self._stream = None

@@ -1,20 +1,22 @@
-"""Events as JSON Lines: takes results, appends one whole line for each of their events."""
+"""Events as JSON Lines: takes events, appends one whole line for each."""
 
 import errno
 import os
 import select
 import stat
-import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
+from edge_app.config.settings import Settings
 from edge_app.errors import SinkError
 from edge_app.outputs import files
-from edge_app.records import Event, FrameResult
+from edge_app.outputs.output import EventOutput
+from edge_app.records import Event
 
-_KEEP = 10_000  # events held back while the disk or a pipe is full; about 5 MB
-_LAST_WAIT_S = 5.0  # how long closing waits for a reader that does not take anything
+KEEP = 10_000  # events held back while the disk or a pipe is full; about 5 MB
+LAST_WAIT_S = 5.0  # how long closing waits for a reader that does not take anything
 _LOOK_S = 0.05  # how often closing looks whether a pipe has a reader at last
 _PAUSE_S = 0.5  # after a part of a line was taken back, which whoever reads the file may have seen: not at every frame
 
@@ -23,7 +25,12 @@ class _NotTaken(SinkError):
     """The other end of a pipe has no room now."""
 
 
-class JsonlSink:
+def open_jsonl(settings: Settings) -> EventOutput:
+    assert settings.output.events is not None
+    return JsonlOutput(settings.output.events, settings.output.permissions)
+
+
+class JsonlOutput(EventOutput):
     """Appends events to a file. A line is one system call, so a killed program leaves it whole or absent.
 
     Events that cannot be written are held and written later, in order; `lost` counts those given up. Into a pipe or a
@@ -33,51 +40,53 @@ class JsonlSink:
     Args:
         path: the file, pipe or device; made where it is missing.
         mode: permissions of a new file.
+        keep: events held back at most.
+        last_wait_s: how long `close` waits for a reader that does not take anything.
+        clock: seconds.
 
     Raises:
         SinkError: the file cannot be opened for appending.
     """
 
     name = "events"
-    retry_s = 0.0  # a write that fails costs nothing, and the events must be taken in
-    catches_up = True
+    from_log = False
 
-    def __init__(self, path: Path, mode: int = files.PRIVATE) -> None:
+    def __init__(
+        self,
+        path: Path,
+        mode: int = files.PRIVATE,
+        keep: int = KEEP,
+        last_wait_s: float = LAST_WAIT_S,
+        clock: Callable[[], float] = lambda: time.monotonic(),
+    ) -> None:
         self._path, self._mode = path, mode
+        self._keep, self._last_wait_s, self._clock = keep, last_wait_s, clock
         self._pending: deque[bytes] = deque()
         self.lost = 0
         self._again_at = 0.0
         self._file = -1
-        self._closed = self._reopen = False
+        self._closed = False
         try:
             self._open()
         except _NotTaken:
             pass  # a pipe: its reader may come later
 
-    def reopen(self) -> None:
-        """Open the path anew before the next write, as a service does when its log was rotated.
-
-        Safe in a signal handler and in any thread.
-        """
-        self._reopen = True
-
-    def write(self, result: FrameResult) -> None:
-        """Append the result's events and those held back.
+    def write(self, event: Event) -> None:
+        """Append the event and those held back.
 
         Raises:
             SinkError: some are held back; the next call tries again.
         """
-        self.append(result.events)
-
-    def append(self, events: list[Event]) -> None:
-        """As `write`, for events that belong to no frame, such as the last ones of a run."""
-        self._pending.extend(event.to_json().encode() + b"\n" for event in events)
-        while len(self._pending) > _KEEP:
+        self._pending.append(event.to_json().encode() + b"\n")
+        if len(self._pending) > self._keep:
             self._pending.popleft()
             self.lost += 1
-        if self._pending and time.monotonic() < self._again_at:
+        self.flush()
+
+    def flush(self) -> None:
+        if self._pending and self._clock() < self._again_at:
             raise self._in_part()
-        if (self._pending or self._reopen) and not self._closed:
+        if self._pending and not self._closed:
             self._follow()
         while self._pending:
             self._write_line(self._pending[0])
@@ -98,8 +107,7 @@ class JsonlSink:
 
     def _follow(self) -> None:
         """Be at the file that has the path now."""
-        if self._reopen or not self._in_place():
-            self._reopen = False
+        if not self._in_place():
             self._shut()
         if self._file < 0:
             self._open()
@@ -129,17 +137,17 @@ class JsonlSink:
 
     def _finish(self) -> None:
         """Write what is held, at the pace of whoever reads it, as long as anything is taken at all."""
-        deadline = time.monotonic() + _LAST_WAIT_S
+        deadline = self._clock() + self._last_wait_s
         self._again_at = 0.0
         while True:
             held = len(self._pending)
             try:
-                self.append([])
+                self.flush()
                 return
             except _NotTaken:
-                now = time.monotonic()
+                now = self._clock()
                 if len(self._pending) < held:
-                    deadline = now + _LAST_WAIT_S
+                    deadline = now + self._last_wait_s
                 if now >= deadline:
                     raise
                 if self._file < 0:
@@ -168,7 +176,7 @@ class JsonlSink:
             os.ftruncate(self._file, before)
         except OSError:
             self._torn = True
-        self._again_at = time.monotonic() + _PAUSE_S
+        self._again_at = self._clock() + _PAUSE_S
         raise self._in_part()
 
     def _in_part(self) -> SinkError:
@@ -186,27 +194,3 @@ class JsonlSink:
                 return file.read(1) != b"\n"
         except OSError:  # may be written but not read
             return False
-
-
-class SharedJsonlSink:
-    """A `JsonlSink` that several runs write to, one at a time. Whoever opened it closes it, not the runs."""
-
-    name = JsonlSink.name
-    retry_s = JsonlSink.retry_s
-    catches_up = JsonlSink.catches_up
-
-    def __init__(self, sink: JsonlSink) -> None:
-        self._sink, self._lock = sink, threading.Lock()
-
-    def write(self, result: FrameResult) -> None:
-        self.append(result.events)
-
-    def append(self, events: list[Event]) -> None:
-        with self._lock:
-            self._sink.append(events)
-
-    def reopen(self) -> None:
-        self._sink.reopen()
-
-    def close(self) -> None:
-        """Nothing: other runs may still write."""

@@ -1,16 +1,17 @@
-"""A slow sink in a thread of its own: takes results at once, hands them on in order, never holds up the camera long.
+"""A slow frame output in a thread of its own: takes results at once, in order, never holds up the camera for long.
 
 Of a file every result is written, so a full queue is waited for; of a live source a result that finds no room is left
-out. A sink that has taken nothing for `STUCK_S` counts as failed until it moves again.
+out. An output that has taken nothing for `STUCK_S` counts as failed until it moves again.
 """
 
 import logging
 import queue
 import threading
 import time
+from pathlib import Path
 
 from edge_app.errors import SinkError
-from edge_app.outputs.sink import Sink
+from edge_app.outputs.output import FrameOutput
 from edge_app.records import FrameResult
 
 log = logging.getLogger(__name__)
@@ -20,33 +21,35 @@ STUCK_S = 10.0
 _POLL_S = 0.2
 
 
-class QueuedSink:
-    """A `Sink` around another. An error of the inner sink is raised by the next `write` or by `close`.
+class QueuedOutput(FrameOutput):
+    """A frame output around another. An error of the inner one is raised by the next `write` or by `close`.
 
     left_out: results of a live source that found no room.
 
     Args:
-        sink: only its thread calls it from now on.
+        output: only this thread calls it from now on.
         live: leave results out rather than wait.
         called: names this output in messages, as several cameras have one each; None: by its kind.
         stuck_s: seconds after which a sink that takes nothing is given up for now.
     """
 
-    catches_up = False
-
-    def __init__(self, sink: Sink, live: bool, called: str | None = None, stuck_s: float = STUCK_S) -> None:
-        self._sink, self._live, self._stuck_s = sink, live, stuck_s
-        self.name, self.retry_s = sink.name, sink.retry_s
-        self._called = called or sink.name
+    def __init__(self, output: FrameOutput, live: bool, called: str | None = None, stuck_s: float = STUCK_S) -> None:
+        self._output, self._live, self._stuck_s = output, live, stuck_s
+        self.name, self.retry_s = output.name, output.retry_s
+        self._called = called or output.name
         self.left_out = 0
         self._box: queue.Queue[FrameResult | None] = queue.Queue(DEPTH)
         self._error: Exception | None = None
         self._took_at = time.monotonic()
-        self._thread = threading.Thread(target=self._work, name=f"{sink.name}-sink", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"{output.name}-output", daemon=True)
         self._thread.start()
 
+    @property
+    def path(self) -> Path | None:  # type: ignore[override]
+        return self._output.path
+
     def write(self, result: FrameResult) -> None:
-        """Raises: what the inner sink raised since the last call; SinkError: it takes nothing any more."""
+        """Raises: what the inner output raised since the last call; SinkError: it takes nothing any more."""
         self._raise_error()
         if self._box.empty():
             self._took_at = time.monotonic()  # it had nothing to take until now
@@ -63,10 +66,10 @@ class QueuedSink:
                     return
 
     def close(self) -> None:
-        """Write what waits and close the inner sink; one that hangs is left behind after `stuck_s`.
+        """Write what waits and close the inner output; one that hangs is left behind after `stuck_s`.
 
         Raises:
-            SinkError: it hangs. Or what the inner sink raised.
+            SinkError: it hangs. Or what the inner output raised.
         """
         while self._thread.is_alive():
             try:
@@ -93,10 +96,10 @@ class QueuedSink:
             self._took_at = time.monotonic()
             try:
                 if result is None:
-                    self._sink.close()
+                    self._output.close()
                     return
                 if self._error is None:  # after a failure nothing is tried until somebody has heard of it
-                    self._sink.write(result)
+                    self._output.write(result)
             except Exception as error:
                 self._error = error
                 if result is None:

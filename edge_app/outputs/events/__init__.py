@@ -1,0 +1,1 @@
+"""Outputs that take events: each event reaches each of them."""

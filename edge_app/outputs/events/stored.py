@@ -1,0 +1,59 @@
+"""Events into the store's log, from which slow outputs are fed."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from edge_app.errors import SinkError
+from edge_app.outputs.output import EventOutput
+from edge_app.records import Event
+from edge_app.store.event_log import EventLog
+
+KEEP = 10_000  # events held while the disk is full; about 5 MB
+RETRY_S = 1.0  # between two tries at a disk that is full
+
+
+class StoredEvents(EventOutput):
+    """Appends events to a log. Those that cannot be written are held and written later, in order.
+
+    Args:
+        log: an open one, which whoever opened it closes.
+        clock: seconds.
+    """
+
+    name = "store"
+    from_log = False
+
+    def __init__(self, log: EventLog, clock: Callable[[], float] = lambda: time.monotonic()) -> None:
+        self._log, self._clock = log, clock
+        self._held: deque[Event] = deque()
+        self._lost = 0
+        self._again_at = 0.0
+
+    def write(self, event: Event) -> None:
+        self._held.append(event)
+        if len(self._held) > KEEP:
+            self._held.popleft()
+            self._lost += 1
+        self.flush()
+
+    def flush(self) -> None:
+        if self._held and self._clock() >= self._again_at:
+            self._append()
+        if self._held:
+            raise SinkError(f"{self._log.path}: {len(self._held)} events wait for room to be stored")
+
+    def close(self) -> None:
+        try:
+            if self._held:
+                self._append()
+        except SinkError as error:
+            raise SinkError(f"{error}; {self._lost + len(self._held)} events are lost") from None
+
+    def _append(self) -> None:
+        try:
+            self._log.append([*self._held])
+        except SinkError:
+            self._again_at = self._clock() + RETRY_S
+            raise
+        self._held.clear()

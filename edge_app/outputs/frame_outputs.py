@@ -1,0 +1,75 @@
+"""The frame outputs of one camera, opened together, fed together, closed together."""
+
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from edge_app.capture.source import SourceInfo
+from edge_app.config.settings import Settings
+from edge_app.outputs import registry
+from edge_app.outputs.output import FrameOutput, Isolation
+from edge_app.records import FrameResult
+
+
+class FrameOutputs:
+    """A context manager. One that fails does not disturb the others.
+
+    Args:
+        settings: of the camera.
+        info: of its source.
+
+    Raises (on construction):
+        UsageError, SinkError: an output that cannot work at all; those opened before it are closed again.
+    """
+
+    def __init__(self, settings: Settings, info: SourceInfo) -> None:
+        self._outputs: list[tuple[FrameOutput, Isolation]] = []
+        with ExitStack() as opened:
+            opened.callback(self.close)  # those that are open, where a later one fails
+            for output in registry.frame_outputs(settings, info):
+                self._outputs.append((output, Isolation(output.name, output.retry_s)))
+            opened.pop_all()
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Output -> the file that it writes, which may have another name than the one asked for."""
+        return {output.name: output.path for output, _ in self._outputs if output.path}
+
+    @property
+    def closed_by_user(self) -> bool:
+        return any(output.closed_by_user for output, _ in self._outputs)
+
+    @property
+    def errors(self) -> int:
+        """Failed writes of all outputs."""
+        return sum(self.errors_by_output.values())
+
+    @property
+    def errors_by_output(self) -> dict[str, int]:
+        """Failed writes of each output that is in use."""
+        return {isolation.name: isolation.errors for _, isolation in self._outputs}
+
+    @property
+    def failed(self) -> list[str]:
+        """What each output that does not work now last said; after closing: whose file is not complete."""
+        return [isolation.last_error for _, isolation in self._outputs if isolation.last_error]
+
+    def write(self, result: FrameResult) -> None:
+        for output, isolation in self._outputs:
+            isolation.attempt(partial(output.write, result))
+
+    def refresh(self) -> None:
+        """See `FrameOutput.refresh`."""
+        for output, isolation in self._outputs:
+            isolation.attempt_now(output.refresh)
+
+    def close(self) -> None:
+        for output, isolation in self._outputs:
+            isolation.attempt_now(output.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

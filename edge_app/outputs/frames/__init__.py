@@ -1,0 +1,1 @@
+"""Outputs that take results with their frames, and may leave some out."""

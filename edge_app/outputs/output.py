@@ -1,0 +1,128 @@
+"""What an output is: the two kinds, and the isolation that keeps a failing one from stopping a camera."""
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+
+from edge_app.errors import EdgeAppError
+from edge_app.records import Event, FrameResult
+
+log = logging.getLogger(__name__)
+
+
+class EventOutput(ABC):
+    """Takes the events of all cameras, one at a time, in order. Opened once per process.
+
+    Most outputs are slow or far away: they are fed from the log of events (`events.delivery`), in a thread of their
+    own, each event until `write` has returned, after a restart too. The event may come twice then, with the same id.
+
+    name: for messages and counts, and of the cursor in the log; never changed once released.
+    from_log: False for one that is quick, keeps by itself what it could not write, and needs no log.
+
+    Raises (on construction):
+        EdgeAppError: it cannot work at all.
+    """
+
+    name: str
+    from_log = True
+
+    @abstractmethod
+    def write(self, event: Event) -> None:
+        """Deliver one event.
+
+        Raises:
+            SinkError: it was not delivered; any other exception counts as one too.
+        """
+
+    def flush(self) -> None:  # noqa: B027  most need nothing here
+        """Try once more to write what is held. Called often; only for an output that is not fed from the log.
+
+        Raises:
+            SinkError: something is still held.
+        """
+
+    def close(self) -> None:  # noqa: B027  most need nothing here
+        """Let go of what is open. Raises: SinkError: something is lost."""
+
+
+class FrameOutput(ABC):
+    """Takes the results of one camera, in its thread, and may leave frames out.
+
+    name: for messages and counts. retry_s: seconds a failed one is left alone before its next write.
+    path: the file that it writes, None while there is none. closed_by_user: somebody has asked to end the camera's run.
+
+    Raises (on construction):
+        EdgeAppError: it cannot work at all.
+    """
+
+    name: str
+    retry_s: float = 0.0
+    path: Path | None = None
+    closed_by_user = False
+
+    @abstractmethod
+    def write(self, result: FrameResult) -> None:
+        """Show or write one result.
+
+        Raises:
+            SinkError: this one failed; any other exception counts as one too.
+        """
+
+    def refresh(self) -> None:  # noqa: B027  most need nothing here
+        """Called often in the main thread while the run lasts, and once after `close`: GUI toolkits draw there alone.
+
+        Raises: as `write`.
+        """
+
+    def close(self) -> None:  # noqa: B027  most need nothing here
+        """Finish the file. Raises: SinkError: it is not complete."""
+
+
+class Isolation:
+    """Calls into an output whose failures are logged once per change, counted, and tried again after a pause.
+
+    errors: failed calls. skipped: calls left out during a pause. last_error: the newest message, None while all is
+    well.
+
+    Args:
+        name: of the output.
+        retry_s: seconds without a call after one that failed.
+        clock: seconds.
+    """
+
+    def __init__(self, name: str, retry_s: float = 0.0, clock: Callable[[], float] = lambda: time.monotonic()) -> None:
+        self.name, self._retry_s, self._clock = name, retry_s, clock
+        self.errors = self.skipped = 0
+        self.last_error: str | None = None
+        self._retry_at = 0.0
+
+    def attempt(self, call: Callable[[], object]) -> bool:
+        """Whether it was made and went well; then the output works again."""
+        if self.last_error and self._clock() < self._retry_at:
+            self.skipped += 1
+            return False
+        if not self.attempt_now(call):
+            return False
+        if self.last_error:
+            log.warning("%s: works again", self.name)
+            self.last_error = None
+        return True
+
+    def attempt_now(self, call: Callable[[], object]) -> bool:
+        """As `attempt`, without a pause; a success says nothing about an earlier failure."""
+        try:
+            call()
+        except Exception as error:
+            self._failed(error)
+            return False
+        return True
+
+    def _failed(self, error: Exception) -> None:
+        self.errors += 1
+        self._retry_at = self._clock() + self._retry_s
+        message = str(error) if isinstance(error, EdgeAppError) else f"{type(error).__name__}: {error}"
+        if self.last_error is None:
+            log.error("%s: %s", self.name, message)
+        self.last_error = message

@@ -1,0 +1,198 @@
+"""The log of events in SQLite: each event under a rising number, and a cursor for each output that reads it.
+
+The log is in WAL mode: an appended event survives a kill of the program, one writer never waits for readers, and any
+program may read along. Tables and columns are described in docs/store.md.
+"""
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+from edge_app.errors import SinkError, first_line
+from edge_app.records import Event
+
+_APPLICATION = 0x45444745  # marks the file as ours
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- rises, and is never used again
+    time TEXT NOT NULL,                     -- RFC 3339, UTC
+    camera TEXT NOT NULL,
+    type TEXT NOT NULL,
+    label TEXT NOT NULL,
+    id TEXT NOT NULL,                       -- of the person, the same in all of their events
+    event TEXT NOT NULL                     -- the whole event, as JSON
+);
+CREATE TABLE cursors (output TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_BUSY_S = 5.0  # for another program that holds the file, such as a backup
+_POLL_S = 0.5
+_PRUNE_EVERY = 500  # deliveries
+
+
+class EventLog:
+    """A context manager; any thread may call it. One process at a time has a log open for writing.
+
+    newest: number of the last event, 0 where there was none.
+
+    Args:
+        path: the database; made, with its folders, where it is missing.
+        mode: permissions of a new file.
+        keep: False removes events once every output of this run has them.
+
+    Raises (on construction):
+        SinkError: another file, another run that uses it, a newer version, or a disk that does not take it.
+    """
+
+    def __init__(self, path: Path, mode: int = 0o600, keep: bool = True) -> None:
+        self.path, self._keep = path, keep
+        self._changed = threading.Condition()
+        self._writing, self._reading = threading.Lock(), threading.Lock()
+        self._cursors: dict[str, int] = {}
+        with contextlib.ExitStack() as opened, self._told():
+            self._create(mode)
+            opened.callback(os.close, self._lock_out_others())
+            # Two connections: the one that cameras wait for never copies the WAL into the file, which takes a while.
+            self._writer = opened.enter_context(contextlib.closing(self._connect(checkpoints=False)))
+            self._reader = opened.enter_context(contextlib.closing(self._connect(checkpoints=True)))
+            self._migrate()
+            row = self._reader.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+            self.newest = int(row[0]) if row else 0
+            self._open = opened.pop_all()
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Write the events, all or none.
+
+        Raises:
+            SinkError: they are not written.
+        """
+        rows = [(e.time, e.camera, e.type, e.label, e.id, e.to_json()) for e in events]
+        insert = "INSERT INTO events (time, camera, type, label, id, event) VALUES (?, ?, ?, ?, ?, ?)"
+        newest: int | None = None
+        with self._writing, self._told(), _transaction(self._writer):
+            for row in rows:
+                newest = self._writer.execute(insert, row).lastrowid
+        with self._changed:
+            self.newest = newest or self.newest
+            self._changed.notify_all()
+
+    def after(self, number: int, most: int) -> list[tuple[int, Event]]:
+        """The next events after that number, each with its own."""
+        with self._reading, self._told():
+            rows = self._reader.execute(
+                "SELECT seq, event FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (number, most)
+            ).fetchall()
+        return [(seq, Event.from_json(text)) for seq, text in rows]
+
+    def cursor(self, output: str) -> int:
+        """The number of the last event that this output has; of one that was never here, of the last one there is."""
+        with self._reading, self._told():
+            self._reader.execute("INSERT OR IGNORE INTO cursors VALUES (?, ?)", (output, self.newest))
+            (seq,) = self._reader.execute("SELECT seq FROM cursors WHERE output = ?", (output,)).fetchone()
+        self._cursors[output] = int(seq)
+        return int(seq)
+
+    def advance(self, output: str, number: int) -> None:
+        """This output has the event of that number, and all before it."""
+        with self._reading, self._told():
+            self._reader.execute("UPDATE cursors SET seq = ? WHERE output = ?", (number, output))
+            self._cursors[output] = number
+            if not self._keep and number % _PRUNE_EVERY == 0:
+                self._prune()
+
+    def wait_for_more(self, number: int, or_when: Callable[[], bool]) -> None:
+        """Return once there are events after that number, or this turns true, or after a short while."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.newest > number or or_when(), _POLL_S)
+
+    def wake(self) -> None:
+        """Let those look again who wait."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._writing, self._reading, contextlib.suppress(SinkError), self._told():
+            if not self._keep and self._cursors:
+                self._prune()
+        with self._writing, self._reading:
+            self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _prune(self) -> None:
+        self._reader.execute("DELETE FROM events WHERE seq <= ?", (min(self._cursors.values()),))
+
+    def _create(self, mode: int) -> None:
+        """Make the file with its permissions, which SQLite gives to those that it puts beside it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode))
+        if not stat.S_ISREG(self.path.stat().st_mode):
+            raise SinkError(f"{self.path}: the store cannot be here (expected a file)")
+
+    def _lock_out_others(self) -> int:
+        """Two runs would deliver each event twice.
+
+        A file of its own: to close the database itself would let go of SQLite's locks on it.
+        """
+        name = self.path.with_name(f"{self.path.name}.lock")
+        file = os.open(name, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            raise SinkError(f"{self.path}: another run uses this store", "give each run its own store.path") from None
+        return file
+
+    def _connect(self, checkpoints: bool) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")  # a power failure may take the last seconds, a kill nothing
+        connection.execute(f"PRAGMA wal_autocheckpoint = {1000 if checkpoints else 0}")
+        return connection
+
+    def _migrate(self) -> None:
+        with _transaction(self._writer):  # which fails where the file cannot be written
+            (tables,) = self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            (application,) = self._writer.execute("PRAGMA application_id").fetchone()
+            (version,) = self._writer.execute("PRAGMA user_version").fetchone()
+            if tables == 0:
+                for statement in _SCHEMA.split(";"):
+                    self._writer.execute(statement)
+                self._writer.execute(f"PRAGMA application_id = {_APPLICATION}")
+                self._writer.execute(f"PRAGMA user_version = {_VERSION}")
+            elif application != _APPLICATION:
+                raise SinkError(f"{self.path}: this database is not a store of edge_app", "choose another store.path")
+            elif version > _VERSION:
+                found = f"this store has version {version}, and this edge_app knows {_VERSION}"
+                raise SinkError(f"{self.path}: {found}", "use the newer edge_app, or another store.path")
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or first_line(error)
+            raise SinkError(f"{self.path}: the store cannot be used ({reason})") from None
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):  # SQLite has rolled back by itself
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
