@@ -147,6 +147,27 @@ def secrets(text: str) -> Iterator[str]:
             yield from (value for value in re.split(r"[=&;:]|_(?=[a-z]+=)", segment)[1:] if not _camera_path(value))
 
 
+def is_stream(text: str) -> bool:
+    """Whether it is a URL that a login can be put into."""
+    match = _URL.fullmatch(text.strip())
+    return match is not None and match["scheme"].lower() in STREAM_SCHEMES
+
+
+def has_login(text: str) -> bool:
+    """Whether a URL holds a user name or a password where these belong."""
+    match = _URL.fullmatch(text.strip())
+    return match is not None and match["authority"].rpartition("@")[0] != ""
+
+
+def with_login(url: str, username: str, password: str) -> str:
+    """A URL with a login, percent-encoded, in place of its own."""
+    scheme, _, rest = url.partition("://")
+    place = re.match(r"[^/?#]*", rest)
+    address = place[0] if place else ""
+    login = ":".join(urllib.parse.quote(part, safe="") for part in (username, password))
+    return f"{scheme}://{login}@{address.rpartition('@')[2]}{rest[len(address) :]}"
+
+
 def is_pipeline(text: str) -> bool:
     return " ! " in text and not _URL.match(text)
 

@@ -25,6 +25,7 @@ from edge_app.bench.plots import pyplot
 from edge_app.capture.open import open_source, parse_source
 from edge_app.capture.reader import FrameReader
 from edge_app.capture.source import SourceSpec
+from edge_app.config.secrets import revealed
 from edge_app.config.settings import DetectorSettings, Settings, SourceSettings
 from edge_app.errors import SinkError, SourceError, UsageError
 from edge_app.monitor.timings import Metrics
@@ -266,7 +267,7 @@ def whole_command(settings: Settings, frames: int) -> tuple[float, float]:
     """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("EDGE_APP__")}
     plain = json.dumps(  # JSON is YAML too; names of files that are no valid text are escaped
-        settings.model_dump(mode="json", exclude={"output", "max_frames"}, exclude_none=True)
+        revealed(settings, exclude={"output", "max_frames"})
     )
     seconds = 0.0
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as config:

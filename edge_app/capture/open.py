@@ -8,6 +8,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edge_app.capture import opencv
@@ -17,10 +18,12 @@ from edge_app.capture.slides import PictureSource
 from edge_app.capture.source import Kind, Source, SourceSpec
 from edge_app.config.settings import SourceSettings
 from edge_app.errors import UsageError
-from edge_app.redact import register_source, shown_source
-from edge_app.source_text import STREAM_SCHEMES, is_file, problem
+from edge_app.redact import register, register_source, shown_source
+from edge_app.source_text import STREAM_SCHEMES, has_login, is_file, problem, with_login
 
 log = logging.getLogger(__name__)
+
+_LONGEST_LOGIN = {"rtsp": 127, "http": 1023}  # characters, special ones as %XX; FFmpeg cuts off what is longer
 
 OPENERS: dict[Kind, Callable[[SourceSpec, SourceSettings], Source]] = {
     "camera": opencv.open_camera,
@@ -116,5 +119,26 @@ def open_source(spec: SourceSpec, settings: SourceSettings) -> Source:
 
     Raises:
         SourceError: it cannot be opened, or nothing can be decoded from it.
+        UsageError: a URL that cannot take the login of the settings.
     """
-    return OPENERS[spec.kind](spec, settings)
+    return OPENERS[spec.kind](_logged_in(spec, settings), settings)
+
+
+def _logged_in(spec: SourceSpec, settings: SourceSettings) -> SourceSpec:
+    """With the login of the settings in its URL; what is no stream needs none."""
+    if spec.kind != "stream" or (settings.username is None and settings.password is None):
+        return spec
+    if has_login(spec.uri):
+        raise UsageError(f"{spec.display}: has a login of its own, and source.username or source.password is set too")
+    username, password = settings.username or "", settings.password.get_secret_value() if settings.password else ""
+    uri = with_login(spec.uri, username, password)
+    for secret in (password, f"{username}:{password}"):
+        register(secret)
+    register_source(uri)
+    longest = _LONGEST_LOGIN[spec.uri[:4].lower()]
+    if len(uri) - len(spec.uri) - 1 > longest:
+        raise UsageError(
+            f"{spec.display}: source.username and source.password are too long for this protocol: {longest} characters "
+            "together, where a special one counts as three or more"
+        )
+    return replace(spec, uri=uri)

@@ -60,7 +60,7 @@ def get(url: str, timeout_s: float, most: int) -> Answer:
     deadline, sockets = time.monotonic() + timeout_s, _Sockets()
     opener = urllib.request.build_opener(sockets, _NoRedirect())
     parts, address = urllib.parse.urlsplit(url), without_login(url)
-    if parts.username:
+    if parts.username or parts.password:
         logins = urllib.request.HTTPPasswordMgrWithPriorAuth()
         user, password = (urllib.parse.unquote(part or "") for part in (parts.username, parts.password))
         logins.add_password(None, address, user, password, is_authenticated=True)

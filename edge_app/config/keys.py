@@ -4,9 +4,9 @@ import difflib
 import re
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from edge_app.config.settings import Settings
@@ -17,6 +17,14 @@ from edge_app.errors import UsageError
 def keys() -> dict[str, FieldInfo]:
     """Every setting: dotted key -> its field."""
     return dict(_walk(Settings, ""))
+
+
+@cache
+def secret_keys(section: str = "") -> dict[str, str]:
+    """Key of each secret -> the key that names its file: dotted ones, or those within a `section.`."""
+    kinds = {key: (field.annotation, *get_args(field.annotation)) for key, field in keys().items()}
+    found = [key.removeprefix(section) for key, kind in kinds.items() if SecretStr in kind and key.startswith(section)]
+    return {key: f"{key}_file" for key in found}
 
 
 def _walk(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
@@ -60,6 +68,10 @@ def _describe(schema: dict[str, Any]) -> str:
     kind = schema.get("type")
     if kind == "array":
         return "a list of sources such as [{camera: door, uri: rtsp://host/path}]"
+    if schema.get("format") == "password":
+        return "text (a number in quotes)"
+    if schema.get("pattern") == "^[^:]+$":
+        return "text without a colon"
     if kind not in ("integer", "number"):
         path = schema.get("format") == "path"
         return {"string": "a path" if path else "text", "boolean": "true or false"}.get(str(kind), str(kind))

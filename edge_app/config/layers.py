@@ -5,33 +5,28 @@ Everything is merged first and validated once. An error names the key, the layer
 """
 
 import os
-import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from edge_app.config import plain_yaml
 from edge_app.config.board import board_text, detect_profile, profile_path, profiles
+from edge_app.config.cameras import cameras_of, check_logins, check_sources, with_common
 from edge_app.config.environment import settings_of
-from edge_app.config.keys import check_camera_key, check_key, expected, keys, shown_key
+from edge_app.config.given import Given, bad_value
+from edge_app.config.keys import check_key, expected, keys, secret_keys, shown_key
 from edge_app.config.plain_yaml import BadYaml
-from edge_app.config.settings import MAX_CAMERAS, Settings
+from edge_app.config.secrets import read_secrets
+from edge_app.config.settings import Settings
 from edge_app.errors import UsageError
-from edge_app.redact import looks_secret, redact, register_source
-from edge_app.source_text import problem
+
+__all__ = ["DEFAULT_CONFIG", "Given", "Resolved", "read_yaml", "resolve"]
 
 DEFAULT_CONFIG = Path("config.yaml")
-
-
-class Given(NamedTuple):
-    """A value and the layer that set it, worded for people: `config.yaml line 3`, `environment EDGE_APP__…`."""
-
-    value: Any
-    layer: str
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ def resolve(
         board: text that names the board; None asks the machine.
 
     Raises:
-        UsageError: unreadable file, unknown key, wrong type or value out of range.
+        UsageError: unreadable file, unknown key, wrong type or value out of range, or a secret given in two ways.
     """
     user: dict[str, Given] = {}
     if config is not None or os.path.lexists(DEFAULT_CONFIG):
@@ -83,8 +78,10 @@ def resolve(
         values = read_yaml(profile_path(profile))
         given = {key: Given(value, f"profile {profile}") for key, (value, _) in values.items()}
     given |= user
-    cameras = _cameras(given)
-    _check_sources(given, cameras)
+    cameras = cameras_of(given)
+    read_secrets(given, cameras)
+    check_sources(given, cameras)
+    check_logins(given, cameras)
     settings = _validate(given, cameras)
     origin = {key: given[key].layer if key in given else "default" for key in keys()}
     origin |= {f"sources[{n}].{key}": layer for n, camera in enumerate(cameras) for key, (_, layer) in camera.items()}
@@ -162,7 +159,8 @@ def _from_assignments(assignments: Iterable[str]) -> dict[str, Given]:
         key, equals, text = assignment.partition("=")
         if not equals:
             raise UsageError(f"--set {shown_key(assignment)}: expected section.key=value")
-        flat[key.strip()] = _from_text(key.strip(), text.strip(), "--set")
+        key = key.strip()
+        flat[key] = _from_text(key, text if key in secret_keys() else text.strip(), "--set")
     return flat
 
 
@@ -184,82 +182,23 @@ def _from_text(key: str, text: str, layer: str) -> Given:
 # --- validation ---------------------------------------------------------------------------------------------------
 
 
-def _cameras(given: Mapping[str, Given]) -> list[dict[str, Given]]:
-    """The items of `sources`: what each gives, its name included; none where `source` stands alone.
-
-    Raises:
-        UsageError: an item that is no mapping, an unknown key, no uri, or a name that another item has.
-    """
-    value: Any = given["sources"].value if "sources" in given else None
-    layer = given["sources"].layer if "sources" in given else ""
-    if value is not None and not isinstance(value, list):
-        raise _bad_value("sources", "…", layer)  # the text may hold credentials
-    if value and len(value) > MAX_CAMERAS and layer != "SOURCE":  # what is given there are files, taken in turn
-        raise UsageError(f"{layer}: sources: {len(value)} cameras, and one run takes {MAX_CAMERAS} at most")
-    cameras: list[dict[str, Given]] = []
-    names: dict[str, int] = {}
-    for number, item in enumerate(value or ()):
-        keys_of, line = item if isinstance(item, Given) else Given(item, layer)
-        where = f"sources[{number}]"
-        if not isinstance(keys_of, dict):
-            raise UsageError(f"{line}: {where}: expected the keys of a source, such as {{camera: door, uri: …}}")
-        camera = {str(k): v if isinstance(v, Given) else Given(v, line) for k, v in keys_of.items()}
-        for key, (part, from_) in camera.items():
-            check_camera_key(where, key, from_)
-            if isinstance(part, bool) and "true or false" not in expected(f"source.{key}"):
-                raise _bad_value(f"{where}.{key}", part, from_)
-        if "uri" not in camera:
-            raise UsageError(f"{line}: {where}.uri is missing: every camera needs its own")
-        name = camera.setdefault("camera", Given(f"camera{number + 1}", "default"))
-        first = names.setdefault(str(name.value), number)
-        if first != number:
-            at = line if name.layer == "default" else name.layer
-            raise UsageError(
-                f"{at}: {where}.camera = {name.value}: expected a name of its own, sources[{first}] has it too"
-            )
-        cameras.append(camera)
-    return cameras
-
-
-def _check_sources(given: Mapping[str, Given], cameras: list[dict[str, Given]]) -> None:
-    """Remember what is secret about the sources, and refuse one whose credentials are written in the wrong form.
-
-    Raises:
-        UsageError: it, or a camera's name that looks like a source; nothing of it is shown.
-    """
-    common = {key.removeprefix("source."): given[key] for key in given if key.startswith("source.")}
-    texts = [
-        (f"{where}.{key}", camera[key])
-        for where, camera in (("source", common), *((f"sources[{n}]", camera) for n, camera in enumerate(cameras)))
-        for key in ("uri", "camera")
-        if key in camera and isinstance(camera[key].value, str)
-    ]
-    names = [text.value for key, text in texts if key.endswith(".camera")]
-    for key, text in texts:
-        if key.endswith(".uri"):
-            register_source(text.value, known=names)
-    for key, text in texts:
-        if key.endswith(".uri") and (wrong := problem(text.value)):
-            raise UsageError(f"{text.layer}: {key}: {wrong}")
-        if key.endswith(".camera") and looks_secret(text.value):
-            raise UsageError(f"{text.layer}: {key}: expected a name; this looks like a source with credentials")
-
-
 def _validate(given: Mapping[str, Given], cameras: list[dict[str, Given]]) -> Settings:
     tree: dict[str, Any] = {}
     for key, (value, layer) in given.items():
         if key == "sources":
             continue
         if isinstance(value, bool) and "true or false" not in expected(key):  # pydantic would take it for 0 or 1
-            raise _bad_value(key, value, layer)
+            raise bad_value(key, value, layer)
         *sections, leaf = key.split(".")
         node = tree
         for section in sections:
             node = node.setdefault(section, {})
         node[leaf] = value
+    source = tree.get("source", {})
     if cameras:
-        common = tree.get("source", {})
-        tree["sources"] = [{**common, **{key: value for key, (value, _) in camera.items()}} for camera in cameras]
+        tree["sources"] = [with_common(source, camera) for camera in cameras]
+    elif "uri" in source and given["source.uri"].layer == "SOURCE":
+        tree["source"] = with_common(source, {"uri": given["source.uri"]})
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
@@ -267,24 +206,10 @@ def _validate(given: Mapping[str, Given], cameras: list[dict[str, Given]]) -> Se
     parts = [str(part) for part in first["loc"]]
     if parts[0] == "sources" and len(parts) > 2:  # a bad key of the section is met in the section before
         number, leaf = int(parts[1]), parts[2]
-        raise _bad_value(f"sources[{number}].{leaf}", *cameras[number][leaf])
+        raise bad_value(f"sources[{number}].{leaf}", *cameras[number][leaf])
     key = next((".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in given), "")
     if key:
-        raise _bad_value(key, *given[key])
+        raise bad_value(key, *given[key])
     section = ".".join(parts)
     involved = ", ".join(f"{k} from {layer}" for k, (_, layer) in given.items() if k.startswith(f"{section}."))
     raise UsageError(f"{section}: {first['msg'].removeprefix('Value error, ')} ({involved})")
-
-
-def _bad_value(key: str, value: Any, layer: str) -> UsageError:
-    known = f"source.{key.partition('.')[2]}" if key.startswith("sources[") else key
-    shown = "…" if known == "source.uri" else _shown_value(value)
-    return UsageError(f"{layer}: {key} = {shown}: expected {expected(known)}")
-
-
-def _shown_value(value: Any) -> str:
-    try:
-        shown = value if isinstance(value, str) and 0 < len(value) < 80 and value.isprintable() else reprlib.repr(value)
-    except ValueError:  # Python does not write integers of thousands of digits
-        return "…"
-    return redact(shown)

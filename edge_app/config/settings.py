@@ -4,12 +4,14 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, field_validator, model_validator
 
 MAX_CAMERAS = 256
 
 
 class Section(BaseModel):
+    """A secret is a `SecretStr` named `x` with a sibling `x_file: Path | None`: see `config.secrets`."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     @field_validator("*")
@@ -18,7 +20,8 @@ class Section(BaseModel):
         """Expand ~ in paths (`~nobody/x` stays as it is), and refuse text that the system cannot take as a name."""
         if isinstance(value, Path):
             value = Path(os.path.expanduser(value))  # noqa: PTH111  Path.expanduser fails without such a user
-        if isinstance(value, str | Path) and b"\0" in os.fsencode(value):
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(text, str | Path) and b"\0" in os.fsencode(text):
             raise ValueError("it holds a NUL")
         return value
 
@@ -40,6 +43,11 @@ class SourceSettings(Section):
         "0",
         description="Camera index, /dev/videoN, file, folder, URL, csi://N, pipeline or demo",
     )
+    username: str | None = Field(
+        None, pattern="^[^:]+$", description="User name for a URL; null: the URL's own, if any"
+    )
+    password: SecretStr | None = Field(None, description="Password for a URL; null: the URL's own, if any")
+    password_file: Path | None = Field(None, description="File whose only line is the password")
     camera: str = Field("camera", min_length=1, description="Name of this camera in events")
     width: int | None = Field(None, ge=64, le=16384, description="Width asked of a camera, pixels; null: its own")
     height: int | None = Field(None, ge=64, le=16384, description="Height asked of a camera, pixels; null: its own")
