@@ -94,6 +94,8 @@ def _secret(chance: random.Random) -> str:
         "source:\n  uri: {u}\n", "source: {{uri: {u}, fps: no}}\n",
         "sources:\n  - uri: {u}\n  - {{uri: {u}, camera: camera1}}\n",
         "sources: {u}\n", "source: {u}\n", "source:\n  uri: [{u}]\n", "source:\n  uri:\n    {u}: 1\n", "{u}: 1\n",
+        "source: {{username: {u}, password: {u}}}\n", "source: {{password: [{u}], password_file: 5}}\n",
+        "sources: [{{uri: 'rtsp://cam/', username: a, password: {u}}}, {{uri: demo, password: {u}}}]\n",
         "source:\n  camera: {u}\n  uri: 5\n", "sources:\n  - {u}\n", "source:\n  fps: {u}\n",
         "sources: [{{ur: {u}}}]\n",
         "source:\n  uri: {u}\n  uri: {u}\n", "output:\n  video: {u}\n", "source: !x {u}\n", "source:\n  uri: {u}\n :\n",

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from edge_app.capture.open import open_source, parse_source
 from edge_app.commands.app import main
+from edge_app.commands.doctor import examine
 from edge_app.config.keys import keys, secret_keys
 from edge_app.config.layers import Given
 from edge_app.config.secrets import MAX_BYTES, revealed
@@ -288,6 +289,15 @@ class TestLogins:
         settings = SourceSettings(username="me", password=SecretStr("Secr3tive"))
         with open_source(parse_source("demo"), settings) as source:
             assert source.read() is not None
+
+
+def test_doctor_does_not_show_it_either() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"rtsp://127.0.0.1:{server.getsockname()[1]}/live"
+        text = f"source: {{username: me, password: Secr3tive}}\nsources: [{{uri: '{uri}'}}]"
+        rows = examine(resolved(text))
+    assert any(row.detail == f"{uri}, answers" for row in rows)
+    assert "Secr3tive" not in str(rows)
 
 
 def test_settings_made_in_python_do_not_show_it_either() -> None:
