@@ -2,6 +2,7 @@
 
 `shown_source` is for a source, `redact` for any other text. The secrets of the sources in use are registered and are
 found in whatever a library says about them. What looks like credentials is masked even where nobody registered it.
+`redacted_logs` does it for whatever anybody logs.
 """
 
 import base64

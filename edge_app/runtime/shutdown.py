@@ -16,6 +16,7 @@ import typer
 
 from edge_app.errors import INTERRUPTED, EdgeAppError, SinkError, UsageError
 from edge_app.redact import redact
+from edge_app.redacted_logs import redacted_logs
 from edge_app.runtime.standard_streams import OutputClosed, guarded_streams, open_closed, silence_stdout
 from edge_app.text import one_line, printable
 
@@ -102,10 +103,10 @@ def print_error(message: str) -> None:
 
 
 class _Warnings(logging.Handler):
-    """What modules log, a line each on whatever standard error is now."""
+    """What modules log, redacted as all records are, a line each on whatever standard error is now."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(f"warning: {one_line(redact(record.getMessage()))}")
+        say(f"warning: {one_line(record.getMessage())}")
 
 
 def die(error: EdgeAppError, patience_s: float = 1.0) -> None:
@@ -168,7 +169,7 @@ def guarded(command: Callable[[], object]) -> int:
     for stream in (sys.stdout, sys.stderr):  # file names need not be valid UTF-8
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    with guarded_streams():
+    with guarded_streams(), redacted_logs():
         logging.basicConfig(level=logging.WARNING, handlers=[_Warnings()])
         return _exit_code(command)
 
