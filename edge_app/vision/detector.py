@@ -34,8 +34,7 @@ class Engine(Protocol):
 class OpenCvEngine:
     """`cv2.FaceDetectorYN` on the content of an ONNX file."""
 
-    def __init__(self, network: bytes, score: float, iou: float, threads: int) -> None:
-        cv2.setNumThreads(threads)
+    def __init__(self, network: bytes, score: float, iou: float) -> None:
         content, nothing = np.frombuffer(network, np.uint8), np.zeros(0, np.uint8)
         self._net = cv2.FaceDetectorYN.create("onnx", content, nothing, (320, 320), score, iou, MOST_CANDIDATES)
         self._size = (320, 320)
@@ -103,13 +102,12 @@ class OnnxRuntimeEngine:
 def opencv_engine(model: Model, score: float, iou: float, threads: int, size: int = 320) -> Engine:
     network = model.network("fp32", "opencv", size)
     try:
-        return OpenCvEngine(network, score, iou, threads)
+        return OpenCvEngine(network, score, iou)
     except cv2.error as error:
         raise ModelError(f"{model.file('fp32')}: OpenCV cannot load it ({error.err})", REPAIR) from None
 
 
 def onnxruntime_engine(model: Model, score: float, iou: float, threads: int, size: int = 320) -> Engine:
-    cv2.setNumThreads(threads)  # OpenCV still scales and pads the frames
     network = model.network("fp32", "onnxruntime", size)
     image = model.session("fp32").get_inputs()[0]
     return OnnxRuntimeEngine(image, network, score, iou, threads)
@@ -117,7 +115,7 @@ def onnxruntime_engine(model: Model, score: float, iou: float, threads: int, siz
 
 class OpenEngine(Protocol):
     def __call__(self, model: Model, score: float, iou: float, threads: int, size: int = 320) -> Engine:
-        """size: long side of the frames that it will get."""
+        """threads: of an engine that has its own; OpenCV's are the process's. size: long side of the frames to come."""
         ...
 
 
@@ -215,6 +213,7 @@ def open_detector(settings: DetectorSettings) -> FaceDetector:
     score = settings.score_threshold
     if score is None:
         score = score_threshold(model.manifest, settings.input_size)
+    cv2.setNumThreads(settings.threads)  # of the whole process; OpenCV scales and pads the frames for either engine
     engine = ENGINES[settings.engine](model, score, settings.iou_threshold, settings.threads, settings.input_size)
     name = f"{model.folder}: {settings.engine}"
     detector = FaceDetector(engine, settings.input_size, settings.min_face_px, name)

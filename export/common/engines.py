@@ -22,14 +22,14 @@ def open_engine(model: Path, kind: str = "opencv", threads: int = 1, score: floa
 
     score: lowest of the detections it gives.
     """
+    cv2.setNumThreads(threads)
     if model.is_dir():
         return ENGINES[kind](Model(model), score, OVERLAP, threads)
     if kind == "opencv":
         try:
-            return OpenCvEngine(model.read_bytes(), score, OVERLAP, threads)
+            return OpenCvEngine(model.read_bytes(), score, OVERLAP)
         except (OSError, cv2.error) as error:
             raise ModelError(f"{model}: OpenCV cannot load it ({first_line(error)}): expected an ONNX file") from None
-    cv2.setNumThreads(threads)
     # ONNX Runtime holds a network to the sizes that it declares: set them free.
     try:
         network = onnx.load(model)

@@ -13,6 +13,7 @@ from edge_app.config.settings import ClassifierSettings, DetectorSettings
 from edge_app.vision.classifier import MASK, NO_MASK, MaskClassifier
 from edge_app.vision.crops import crop_faces
 from edge_app.vision.detector import FaceDetector, open_detector
+from export.common.engines import open_engine
 from tests.media import Pixels
 
 FACE = np.array([180, 60, 264, 190])  # about where the portrait's face is, in the whole photograph
@@ -215,3 +216,17 @@ def test_a_face_at_the_border_is_found_and_judged(
         classifier.classify(image, found)
         probabilities.append(float(found.data["mask_probability"][0]))
     assert probabilities[0] < probabilities[1]
+
+
+@pytest.mark.parametrize("engine", ["opencv", "onnxruntime"])
+def test_opencv_has_as_many_threads_as_the_detector(models: Path, engine: str) -> None:
+    """Both engines scale and pad with it. The workshop's engines, which it times, get what it asks for."""
+    before = cv2.getNumThreads()
+    try:
+        for threads in (3, 2):
+            open_detector(DetectorSettings.model_validate({"engine": engine, "threads": threads}))
+            assert cv2.getNumThreads() == threads
+            open_engine(models / "face_detector", engine, threads + 2)
+            assert cv2.getNumThreads() == threads + 2
+    finally:
+        cv2.setNumThreads(before)
