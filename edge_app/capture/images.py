@@ -52,8 +52,6 @@ _OTHER_FORMATS = {
     b"\x00\x00\x01\x00": "icon",
 }
 
-logging.getLogger("PIL").setLevel(logging.WARNING)
-
 
 def load_image(path: Path) -> Pixels:
     """Decode one picture by its content, whatever its name, and turn it upright as its EXIF data says.
@@ -94,7 +92,8 @@ def load_image(path: Path) -> Pixels:
 
 @lru_cache
 def supported() -> tuple[str, ...]:
-    """Those of `FORMATS` that this Pillow can decode."""
+    """Those of `FORMATS` that this Pillow can decode. Asked before the first picture, it makes the libraries silent."""
+    logging.getLogger("PIL").setLevel(logging.WARNING)
     Image.init()
     for library in loaded("/libtiff"):  # it prints what it dislikes about a file; we say so in our own line
         with suppress(AttributeError):

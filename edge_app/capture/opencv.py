@@ -6,8 +6,9 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -26,11 +27,6 @@ log = logging.getLogger(__name__)
 _JETSON = Path("/etc/nv_tegra_release")
 _HEAD_BYTES = 4096
 _PROBE_S = 5.0
-
-# Every failure becomes one line of ours; OpenCV and FFmpeg would print theirs, URLs with passwords included.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-limit_allocations()
 
 
 class _CaptureSource(Source):
@@ -97,6 +93,20 @@ class _CaptureSource(Source):
         self.files.close()
 
 
+@cache
+def _prepare() -> None:
+    """Once in a process, before anything is opened; not when we are imported, for it changes what others may use."""
+    # Every failure becomes one line of ours; OpenCV and FFmpeg would print theirs, URLs with passwords included.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    limit_allocations()
+
+
+def _capture(what: str | int, backend: int, parameters: Sequence[int] = ()) -> cv2.VideoCapture:
+    _prepare()
+    return cv2.VideoCapture(what, backend, parameters)
+
+
 def open_file(spec: SourceSpec, settings: SourceSettings) -> Source:
     with ExitStack() as opened:
         file = opened.enter_context(open_regular(spec.uri, spec.display, pipes=True))
@@ -116,7 +126,7 @@ def open_file(spec: SourceSpec, settings: SourceSettings) -> Source:
         # The models need the other cores, and every thread of a decoder holds pictures: two cost 30 MiB more at 1080p.
         threads = settings.decode_threads or max(1, (os.cpu_count() or 1) // 2)
         with opencv_options(options, settings.open_timeout_s):
-            capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
+            capture = _capture(url, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
         source = _CaptureSource(capture, spec, lambda: why)
         source.files = opened.pop_all()
         return source
@@ -143,7 +153,7 @@ def open_stream(spec: SourceSpec, settings: SourceSettings) -> Source:
         cv2.CAP_PROP_N_THREADS: 1,  # several decoder threads would hold back as many frames
     }
     with opencv_options(options, settings.open_timeout_s):
-        capture = cv2.VideoCapture(spec.uri, cv2.CAP_FFMPEG, [v for pair in parameters.items() for v in pair])
+        capture = _capture(spec.uri, cv2.CAP_FFMPEG, [v for pair in parameters.items() for v in pair])
 
     def why() -> str:
         if time.monotonic() >= deadline - 0.1:
@@ -163,7 +173,7 @@ def open_camera(spec: SourceSpec, settings: SourceSettings) -> Source:
     if linux and not os.access(device, os.R_OK | os.W_OK):
         raise SourceError(f"{device}: no permission: add yourself to the group of this file (usually `video`)")
     backend = cv2.CAP_V4L2 if linux else cv2.CAP_ANY
-    capture = cv2.VideoCapture(int(spec.uri), backend) if spec.uri.isdecimal() else cv2.VideoCapture(spec.uri, backend)
+    capture = _capture(int(spec.uri) if spec.uri.isdecimal() else spec.uri, backend)
     if settings.width or settings.height:  # uncompressed, USB carries larger pictures at a few frames a second only
         capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
     for key, value in (
@@ -191,7 +201,7 @@ def _open_pipeline(spec: SourceSpec, pipeline: str) -> Source:
             f"{spec.display}: this OpenCV has no GStreamer (the pip wheels have none): "
             "use the system's OpenCV (python3-opencv), or a camera index, file or URL"
         )
-    capture = cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
+    capture = _capture(pipeline, cv2.CAP_GSTREAMER)
     return _CaptureSource(capture, spec, lambda: "the pipeline gives no frames: try it with gst-launch-1.0")
 
 

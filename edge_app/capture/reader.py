@@ -19,6 +19,7 @@ from edge_app.clock import Awake, Backoff
 from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError, StoppedEarly
 from edge_app.records import Frame, Pixels
+from edge_app.redact import redact
 
 log = logging.getLogger(__name__)
 
@@ -271,7 +272,7 @@ class FrameReader:
                 away_s = time.monotonic() - lost_at
                 log.warning("%s%s: back after %.1f s (attempt %d)", self._whose, name, away_s, attempts)
             if ended:
-                return str(connection.error) if connection.error else f"{name}: the stream ended"
+                return redact(str(connection.error)) if connection.error else f"{name}: the stream ended"
             silent = time.monotonic() - max(connection.active_at, awake.since())
             if connection.info is None and silent > settings.open_timeout_s + _OPEN_GRACE_S:
                 return f"{name}: did not open within {settings.open_timeout_s:g} s"
