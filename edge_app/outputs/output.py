@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge_app.errors import EdgeAppError
 from edge_app.records import Event, FrameResult
+from edge_app.redact import redact
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ class Isolation:
     def _failed(self, error: Exception) -> None:
         self.errors += 1
         self._retry_at = self._clock() + self._retry_s
-        message = str(error) if isinstance(error, EdgeAppError) else f"{type(error).__name__}: {error}"
+        message = str(error) if isinstance(error, EdgeAppError) else redact(f"{type(error).__name__}: {error}")
         if self.last_error is None:
             log.error("%s: %s", self.name, message)
         self.last_error = message

@@ -6,14 +6,21 @@ import logging
 import logging.handlers
 import pickle
 import queue
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from edge_app.capture.reader import FrameReader
+from edge_app.capture.source import Source, SourceInfo, SourceSpec
+from edge_app.config.settings import SourceSettings
+from edge_app.outputs.sink import IsolatedSink
+from edge_app.records import FrameResult
 from edge_app.redact import register
 from edge_app.redacted_logs import redacted_logs
 from edge_app.runtime.shutdown import guarded
+from tests.media import Pixels, frame, grey, result
 
 SECRET = "gy5wq8hh"
 THIRD = "somebody.elses.library"
@@ -202,3 +209,45 @@ def test_what_the_handlers_of_logging_print_about_a_failure(
     said = capsys.readouterr().err
     assert "Logging error" in said
     assert "Arguments: ('***',)" in said
+
+
+class Failing:
+    """An output whose library tells the password in what it raises."""
+
+    name, retry_s, catches_up = "broker", 0.0, False
+
+    def write(self, result: FrameResult) -> None:
+        raise ValueError(f"login {SECRET} refused")
+
+    def close(self) -> None:
+        pass
+
+
+class Refusing(Source):
+    """A camera whose library does so."""
+
+    info = SourceInfo("camera", "stream", True, 64, 48, None, None)
+    opened = 0
+
+    def __init__(self) -> None:
+        Refusing.opened += 1
+
+    def read(self) -> tuple[Pixels, float]:
+        if Refusing.opened > 1:
+            return grey(20), time.monotonic()
+        raise ValueError(f"login {SECRET} refused")
+
+
+def test_what_edge_app_itself_logs_is_redacted_without_a_command(caplog: pytest.LogCaptureFixture) -> None:
+    register(SECRET)
+    sink = IsolatedSink(Failing())
+    sink.write(result(frame()))
+    assert caplog.messages == ["broker: ValueError: login *** refused"]
+    assert sink.last_error == "ValueError: login *** refused"
+    caplog.clear()
+    settings = SourceSettings(reconnect_min_s=0.01, reconnect_max_s=0.01)
+    spec = SourceSpec("stream", "rtsp://h/1", "rtsp://h/1", live=True)
+    with caplog.at_level(logging.DEBUG), FrameReader(spec, settings, opener=lambda *_: Refusing()) as reader:
+        next(iter(reader))
+    assert "login *** refused" in caplog.text
+    assert SECRET not in caplog.text
