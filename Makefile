@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 CHECKED := edge_app export tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format wheel clean system-python system-demo system-test
+.PHONY: help demo test check format wheel picture clean system-python system-demo system-test
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -35,6 +35,9 @@ wheel: $(VENV)/.build ## build dist/edge_app-*.whl, models included
 	rm -rf build
 	$(BIN)/python -m build --quiet --wheel --outdir dist
 	@ls dist/*.whl
+
+picture: system-demo $(VENV)/.demo ## draw the README's picture again, docs/demo.jpg
+	$(BIN)/python tools/draw_demo.py docs/demo.jpg
 
 clean: ## remove the environment and everything that was built; models stay
 	rm -rf $(VENV) build dist demo-out *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
