@@ -1,1 +1,1 @@
-"""Takes the faces of one frame after another; gives persons, their verdicts and their events."""
+"""Takes the faces of consecutive frames; gives tracked persons, their verdicts and their events."""

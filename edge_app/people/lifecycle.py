@@ -1,8 +1,8 @@
-"""One person, one story: takes each frame's result, gives the events `new`, `update` and `end` of every person.
+"""The event lifecycle of a person: takes each frame's result, gives the events `new`, `update` and `end`.
 
-A story begins with the first verdict of mask or no_mask, or as unsure when a person has stayed undecided for a while;
-it goes on with each confirmed change and ends when the person has been out of sight for a while. Falling back to unsure
-is no change: the last confirmed label stands.
+`new` comes with the first verdict of mask or no_mask, or as unsure when a person has stayed undecided for a while;
+`update` with each confirmed change of the label, `end` when the person has been out of sight for a while. Falling back
+to unsure is no change: the last confirmed label stands.
 """
 
 import math
@@ -18,7 +18,7 @@ from edge_app.records import SCHEMA, Event, FrameResult, Label, Verdict
 
 
 @dataclass(slots=True)
-class _Story:
+class _Person:
     id: str
     track_id: int
     first_time: float  # seconds of the frame clock
@@ -27,15 +27,15 @@ class _Story:
     box: tuple[float, float, float, float]
     last_time: float
     last_wall: float
-    label: Label | None = None  # as last told; None: nothing told yet
+    label: Label | None = None  # of the last event; None: no event yet
     frames: int = 0
 
 
 class Lifecycle:
-    """Keeps the story of every person in view. Any thread may call it.
+    """Keeps the event state of every person in view. Thread-safe.
 
     lost_s: a person unseen for longer than this, in seconds of frame time, has left. unsure_after_s: a person undecided
-    for this long is told as unsure.
+    for this long gets a `new` event with the label unsure.
 
     Args:
         camera: name of the camera in the events.
@@ -44,24 +44,24 @@ class Lifecycle:
 
     def __init__(self, camera: str, lost_s: float, unsure_after_s: float = UNSURE_AFTER_S) -> None:
         self._camera, self.lost_s, self.unsure_after_s = camera, lost_s, unsure_after_s
-        self._stories: dict[int, _Story] = {}
+        self._persons: dict[int, _Person] = {}
         self._lock = threading.Lock()
         self._size = (0, 0)
         self._wall = self._captured_at = 0.0
 
     def update(self, result: FrameResult) -> list[Event]:
-        """What changed with this frame. Rows without a confirmed person (tracker_id -1) are passed over."""
+        """What changed with this frame. Rows of unconfirmed tracks (tracker_id -1) are skipped."""
         with self._lock:
             return self._update(result)
 
     def expire(self, time: float, wall_time: float) -> list[Event]:
-        """The `end` of everyone who has been out of sight for long enough by now, although no frame has come."""
+        """The `end` of everyone unseen for longer than `lost_s` by now, although no frame has come."""
         with self._lock:
             self._wall = wall_time
             return [event for event in self._ends(time) if event]
 
     def close(self) -> list[Event]:
-        """End every open story."""
+        """The `end` of everyone in view."""
         with self._lock:
             return [event for event in self._ends(math.inf) if event]
 
@@ -75,56 +75,56 @@ class Lifecycle:
             if tracker_id < 0:
                 continue
             x0, y0, x1, y1 = (round(float(v), 1) for v in xyxy)
-            story = self._stories.get(int(tracker_id))
-            if story is None:
-                story = _Story(
+            person = self._persons.get(int(tracker_id))
+            if person is None:
+                person = _Person(
                     uuid.uuid4().hex, int(tracker_id), frame.time, frame.wall_time, verdict, (x0, y0, x1, y1),
                     frame.time, frame.wall_time,
                 )  # fmt: skip
-                self._stories[story.track_id] = story
-            story.verdict, story.box = verdict, (x0, y0, x1, y1)
-            story.last_time, story.last_wall = frame.time, frame.wall_time
-            story.frames += 1
-            if event := self._tell(story):
+                self._persons[person.track_id] = person
+            person.verdict, person.box = verdict, (x0, y0, x1, y1)
+            person.last_time, person.last_wall = frame.time, frame.wall_time
+            person.frames += 1
+            if event := self._confirm(person):
                 events.append(event)
         return [event for event in events if event is not None]
 
     def _ends(self, time: float) -> list[Event | None]:
-        return [self._end(story) for story in [*self._stories.values()] if time - story.last_time > self.lost_s]
+        return [self._end(person) for person in [*self._persons.values()] if time - person.last_time > self.lost_s]
 
-    def _tell(self, story: _Story) -> Event | None:
-        label = story.verdict.label
-        if label == "unsure" and (story.label or story.last_time - story.first_time < self.unsure_after_s):
+    def _confirm(self, person: _Person) -> Event | None:
+        label = person.verdict.label
+        if label == "unsure" and (person.label or person.last_time - person.first_time < self.unsure_after_s):
             return None
-        if label == story.label:
+        if label == person.label:
             return None
-        kind: Literal["new", "update"] = "update" if story.label else "new"
-        story.label = label
-        return self._event(kind, story, label)
+        kind: Literal["new", "update"] = "update" if person.label else "new"
+        person.label = label
+        return self._event(kind, person, label)
 
-    def _end(self, story: _Story) -> Event | None:
-        del self._stories[story.track_id]
-        return self._event("end", story, story.label) if story.label else None
+    def _end(self, person: _Person) -> Event | None:
+        del self._persons[person.track_id]
+        return self._event("end", person, person.label) if person.label else None
 
-    def _event(self, kind: Literal["new", "update", "end"], story: _Story, label: Label) -> Event:
-        verdict = story.verdict
+    def _event(self, kind: Literal["new", "update", "end"], person: _Person, label: Label) -> Event:
+        verdict = person.verdict
         sides: dict[Label, float] = {"mask": verdict.mask_probability, "no_mask": 1 - verdict.mask_probability}
         return Event(
             type=kind,
             schema=SCHEMA,
-            id=story.id,
+            id=person.id,
             camera=self._camera,
             time=_rfc3339(self._wall),
-            track_id=story.track_id,
+            track_id=person.track_id,
             label=label,
-            # The verdict may have gone back to unsure since: the confidence is that of the label told.
+            # The verdict may have gone back to unsure since: the confidence is that of the event's label.
             confidence=_number(sides.get(label, verdict.confidence)),
             mask_probability=_number(verdict.mask_probability),
-            box=story.box,
+            box=person.box,
             frame_size=self._size,
-            started_at=_rfc3339(story.started_at),
-            ended_at=_rfc3339(story.last_wall) if kind == "end" else None,
-            frames=story.frames,
+            started_at=_rfc3339(person.started_at),
+            ended_at=_rfc3339(person.last_wall) if kind == "end" else None,
+            frames=person.frames,
             frame_age_ms=round(max(0.0, time.monotonic() - self._captured_at) * 1000, 1),
         )
 
@@ -135,7 +135,7 @@ def _number(value: float) -> float:
 
 
 def _rfc3339(wall_time: float) -> str:
-    """The broken time stamps of a file may lead out of the calendar, which ends with the year 9999: then it is now."""
+    """Broken time stamps of a file may be beyond the year 9999, where the calendar ends: then the time is now."""
     try:
         moment = datetime.fromtimestamp(wall_time, UTC)
     except (ValueError, OverflowError, OSError):

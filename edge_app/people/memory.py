@@ -1,4 +1,4 @@
-"""Faces in, persons out: who is who, what is held of them, what is told. `Followed` in time, `Strangers` in photos."""
+"""Faces in; persons, verdicts and events out: `TrackedPeople` of a video or camera, `UnrelatedFaces` of photos."""
 
 import time
 from typing import Protocol
@@ -24,12 +24,12 @@ class People(Protocol):
         """A verdict for each of the tracked and classified detections."""
         ...
 
-    def tell(self, result: FrameResult) -> list[Event]:
-        """What has changed with a frame whose detections and verdicts are complete."""
+    def events(self, result: FrameResult) -> list[Event]:
+        """The events of a frame whose detections and verdicts are complete."""
         ...
 
     def expire(self) -> list[Event]:
-        """The `end` events of those who have left by now; of a live source, though no frame comes."""
+        """The `end` events of those who have left a live source by now, although no frame has come."""
         ...
 
     def close(self) -> list[Event]:
@@ -37,8 +37,8 @@ class People(Protocol):
         ...
 
 
-class Followed:
-    """Persons who stay: tracked from frame to frame, judged by votes, their windows fitted to the rate of frames.
+class TrackedPeople:
+    """Persons of a video: tracked over frames, classified by a vote over time, windows adapted to the frame rate.
 
     Args:
         mask_threshold, no_mask_threshold: bounds of the unsure band on the mask probability.
@@ -52,7 +52,7 @@ class Followed:
 
     def track(self, detections: sv.Detections, seconds: float) -> sv.Detections:
         before = self._windows.lost_s
-        self._windows.see(seconds)
+        self._windows.update(seconds)
         self._board.window_s, self._lifecycle.unsure_after_s = self._windows.window_s, self._windows.unsure_after_s
         self._board.forget_s = self._lifecycle.lost_s = self._windows.lost_s
         if self._windows.lost_s != before:
@@ -62,7 +62,7 @@ class Followed:
     def decide(self, detections: sv.Detections, seconds: float) -> list[Verdict]:
         return self._board.update(detections, seconds)
 
-    def tell(self, result: FrameResult) -> list[Event]:
+    def events(self, result: FrameResult) -> list[Event]:
         return self._lifecycle.update(result)
 
     def expire(self) -> list[Event]:
@@ -72,8 +72,8 @@ class Followed:
         return self._lifecycle.close()
 
 
-class Strangers:
-    """Faces in pictures that have nothing to do with each other: each a person, decided at once, gone with the picture.
+class UnrelatedFaces:
+    """Faces of unrelated pictures: each is a person, gets its verdict at once, and ends with its picture.
 
     Args:
         mask_threshold, no_mask_threshold: bounds of the unsure band on the mask probability.
@@ -90,7 +90,7 @@ class Strangers:
     def decide(self, detections: sv.Detections, seconds: float) -> list[Verdict]:
         return self._board.update(detections)
 
-    def tell(self, result: FrameResult) -> list[Event]:
+    def events(self, result: FrameResult) -> list[Event]:
         return self._lifecycle.update(result) + self._lifecycle.close()
 
     def expire(self) -> list[Event]:

@@ -1,4 +1,4 @@
-"""Faces in, persons out: the same detections with a `tracker_id`; -1 until a person has been seen often enough."""
+"""Multi-object tracking of faces: takes detections, gives them a `tracker_id`; -1 until their track is confirmed."""
 
 import math
 
@@ -8,13 +8,14 @@ from trackers import ByteTrackTracker
 
 from edge_app.config.settings import TrackerSettings
 
-_REFERENCE_FPS = 30.0  # the rate in which ByteTrack counts its memory; times are given, so the source's own is free
+_REFERENCE_FPS = 30.0  # ByteTrack counts its buffer in frames of this rate; with time stamps the source may have any
 
 
 class FaceTracker:
     """ByteTrack ('ByteTrack: Multi-Object Tracking by Associating Every Detection Box', 2110.06864) over time stamps.
 
-    Every detection has passed the detector's threshold already, so all may start a track and all are matched first.
+    Every detection has passed the detector's threshold already, so all may start a track and take part in the first
+    association; there is no second one for low scores.
     """
 
     def __init__(self, settings: TrackerSettings) -> None:
@@ -29,22 +30,22 @@ class FaceTracker:
         self._last = -math.inf
 
     def keep_for(self, lost_s: float) -> None:
-        """From now on a person unseen for longer than this, in seconds, has left."""
+        """Set how long a lost track is kept, in seconds."""
         self._tracker.maximum_time_without_update = lost_s
 
     def update(self, detections: sv.Detections, time: float) -> sv.Detections:
         """Add one frame. `time`: seconds, must not go back. Gives all detections, maybe in another order."""
-        # Two frames of one time stamp (a file with broken times) still are two frames, however large the stamp.
+        # Equal time stamps (a file with broken ones) must still increase, however large they are.
         self._last = max(time, self._last + 1e-3, math.nextafter(self._last, math.inf))
         tracked: sv.Detections = self._tracker.update(detections, timestamp=self._last)
-        if len(tracked) == 0:  # ByteTrack's own empty result has no columns
+        if len(tracked) == 0:  # ByteTrack's empty result lacks our columns
             detections.tracker_id = np.zeros(0, int)
             return detections
         return tracked
 
 
 class NewFaces:
-    """As `FaceTracker`, where no picture has to do with the one before it: every face is a person of its own."""
+    """As `FaceTracker` for unrelated pictures: every face gets a new id."""
 
     def __init__(self) -> None:
         self._next = 0

@@ -1,9 +1,9 @@
 """One person's mask probabilities over time become one verdict: mask, no_mask or unsure.
 
-Takes the tracked detections of a frame with their mask probabilities, gives one `Verdict` a row. Votes are weighed by
-detector score times face quality, where the detections have it, and kept for a window of seconds (not frames: a live
-source drops frames, which would make a count mean different things at different speeds). A weight of zero is no vote.
-A verdict, once given, holds until the mean has clearly crossed back.
+Takes the tracked detections of a frame with their mask probabilities, gives one `Verdict` a row. The verdict
+thresholds a weighted mean over a sliding window: votes are weighted by detector score times face quality, where the
+detections have it, and the window is in seconds (not frames: a live source drops frames, so a count would depend on the
+speed). A weight of zero is no vote. Hysteresis keeps a verdict until the mean has clearly crossed back.
 """
 
 import math
@@ -27,9 +27,9 @@ class _Voter:
 
 
 class VerdictBoard:
-    """Keeps the votes of every person in view.
+    """The sliding windows of votes of all persons in view.
 
-    window_s: seconds after which a vote is forgotten; forget_s: those after which an unseen person's votes are dropped.
+    window_s: seconds after which a vote expires; forget_s: seconds after which an unseen person's votes are dropped.
 
     Args:
         settings: window, minimum of votes and hysteresis.
@@ -59,7 +59,7 @@ class VerdictBoard:
         return verdicts
 
     def _vote(self, tracker_id: int, time: float, probability: float, weight: float) -> Verdict:
-        if tracker_id < 0:  # not yet a confirmed person: nothing to hold against later frames
+        if tracker_id < 0:  # not a confirmed track: no state is kept
             return Verdict("unsure", probability, max(probability, 1 - probability), 1)
         voter = self._voters.setdefault(tracker_id, _Voter())
         voter.last_seen = time
@@ -85,7 +85,7 @@ class VerdictBoard:
 
 
 class FaceBoard:
-    """As `VerdictBoard`, of faces that each stand alone, as in photos: decided at once, by one look.
+    """As `VerdictBoard` for unrelated faces, as in photos: the verdict of a single classification.
 
     Args:
         mask_threshold, no_mask_threshold: bounds of the unsure band on the mask probability.
@@ -95,7 +95,7 @@ class FaceBoard:
         self._high, self._low = mask_threshold, no_mask_threshold
 
     def update(self, detections: sv.Detections) -> list[Verdict]:
-        """A verdict for each row; a face of no quality is unsure."""
+        """A verdict for each row; a face with quality 0 is unsure."""
         rows = zip(detections.data["mask_probability"], detections.data["quality"], strict=True)
         return [self._decide(float(probability), float(quality)) for probability, quality in rows]
 

@@ -14,7 +14,7 @@ import supervision as sv
 from edge_app.capture.reader import FrameReader
 from edge_app.config.settings import Settings
 from edge_app.monitor.timings import timed
-from edge_app.people.memory import Followed, Strangers
+from edge_app.people.memory import TrackedPeople, UnrelatedFaces
 from edge_app.people.recheck import Rechecks
 from edge_app.records import Event, Frame, FrameResult
 from edge_app.runtime.threads import prefetch
@@ -26,7 +26,7 @@ class SourceAnalyzer:
 
     Args:
         analyzer: one to share with other sources; None opens one.
-        photos: the frames are pictures that have nothing to do with each other, see `people.Strangers`.
+        photos: the frames are pictures that have nothing to do with each other, see `people.UnrelatedFaces`.
 
     Raises:
         UsageError, ModelError: as `Analyzer`.
@@ -36,7 +36,7 @@ class SourceAnalyzer:
         self._analyzer = analyzer or Analyzer(settings)
         high, low = self._analyzer.mask_threshold, self._analyzer.no_mask_threshold
         self._rechecks = Rechecks(settings.classifier.recheck_s, high, low)
-        self._people = (Strangers if photos else Followed)(settings, high, low)
+        self._people = (UnrelatedFaces if photos else TrackedPeople)(settings, high, low)
 
     def detect(self, frame: Frame) -> FrameResult:
         """Find the faces of one frame."""
@@ -59,7 +59,7 @@ class SourceAnalyzer:
         with timed(result.timings, "decide"):
             result.verdicts = self._people.decide(detections, time)
             self._rechecks.remember(detections, due, result.verdicts, time)
-            result.events = self._people.tell(result)
+            result.events = self._people.events(result)
         return result
 
     def expire(self) -> list[Event]:

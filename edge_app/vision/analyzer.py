@@ -1,7 +1,7 @@
-"""The one place where an image becomes judged faces: detector, classifier and quality, opened once.
+"""The one path from an image to classified faces: detector, classifier and quality, opened once.
 
-A run takes the two steps `detect` and `classify` apart, for they run side by side and most faces of a film need no
-second look; `analyze` takes both for an image that stands alone. `face_label` decides in either case.
+A run calls the two steps `detect` and `classify` separately: they run concurrently, and most faces of a video are not
+due for classification. `analyze` does both for a single image. `face_label` gives the label in either case.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from edge_app.vision.quality import FaceQuality
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One judged face of a single image.
+    """One classified face of a single image.
 
     box: x0, y0, x1, y1 in pixels of the image. score: the detector's, 0..1. label: mask, no_mask or unsure.
     mask_probability: 0..1.
@@ -49,7 +49,7 @@ class Face:
 
 
 class Analyzer:
-    """Finds and judges the faces of images. Any number of threads may share one.
+    """Detects and classifies the faces of images. Thread-safe: any number of threads may share one.
 
     Example:
         >>> from edge_app import Analyzer
@@ -80,7 +80,7 @@ class Analyzer:
         self.mask_threshold, self.no_mask_threshold = self._classifier.bounds(settings.verdict)
 
     def __call__(self, image: Pixels | str | Path) -> list[Face]:
-        """The judged faces of one image, best detector score first.
+        """The classified faces of one image, best detector score first.
 
         Args:
             image: uint8 (H, W, 3) BGR, or the path of a picture.
@@ -117,18 +117,18 @@ class Analyzer:
         return detections
 
     def detect(self, image: Pixels) -> sv.Detections:
-        """As `FaceDetector.detect`, one call at a time: `cv2.FaceDetectorYN` keeps its input size and layers."""
+        """As `FaceDetector.detect`, one call at a time: `cv2.FaceDetectorYN` is stateful (input size, layers)."""
         with self._lock:
             return self._detector.detect(image)
 
     def classify(self, image: Pixels, detections: sv.Detections) -> None:
-        """Judge every row in place, from its `xyxy` alone; a run gives only the rows that are due.
+        """Classify every row in place, from its `xyxy` alone; a run passes only the rows that are due.
 
         Writes class_id int (n,): 0 mask, 1 no_mask; data["mask_probability"] and data["quality"], float32 (n,) in 0..1.
 
         Args:
-            image: uint8 (H, W, 3) BGR that the boxes are pixels of.
-            detections: rows to be judged.
+            image: uint8 (H, W, 3) BGR; the boxes are in its pixels.
+            detections: rows to be classified.
 
         Raises:
             ModelError: a network that cannot be run, or whose logits are not finite.
@@ -138,7 +138,7 @@ class Analyzer:
 
 
 def faces(detections: sv.Detections) -> list[Face]:
-    """What `Analyzer.analyze` found, face by face."""
+    """The detections of `Analyzer.analyze` as a list of faces."""
     scores = detections.confidence if detections.confidence is not None else np.ones(len(detections))
     columns = (detections.xyxy, scores, detections.data["label"], detections.data["mask_probability"])
     return [
@@ -149,7 +149,7 @@ def faces(detections: sv.Detections) -> list[Face]:
 
 @contextmanager
 def named_if_too_large(name: str) -> Iterator[None]:
-    """Make a `SourceError` with the image's name of what a too large one ends in: no memory, or OpenCV's limits."""
+    """Turn the errors of a too large image (out of memory, OpenCV's limits) into a `SourceError` with its name."""
     try:
         yield
     except (MemoryError, cv2.error) as error:

@@ -12,8 +12,8 @@ from edge_app.records import Label
 from edge_app.vision.crops import crop_faces, to_network_input
 
 MASK, NO_MASK = 0, 1  # class ids
-# Log-odds nearer to even than this, 1.8 to 98.2 %, are doubtful: such a face is looked at again, mirrored, and gets the
-# mean of both. A mask is no more or less one in a mirror, and one labelled face in six costs a second look.
+# Test-time augmentation: a face with log-odds below this, 1.8 to 98.2 %, is doubtful: it is classified mirrored as well
+# and gets the mean of both log-odds. One labelled face in six costs this second pass.
 DOUBT = 4.0
 
 
@@ -57,6 +57,9 @@ class MaskClassifier:
     def probabilities(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 (n, S, S, 3) BGR crops -> mask probability float32 (n,): softmax of logits / temperature.
 
+        Temperature scaling as in 'On Calibration of Modern Neural Networks' (1706.04599); doubtful faces get horizontal
+        flip test-time augmentation, see `DOUBT`.
+
         Raises:
             ModelError: a network that cannot be run, or whose logits are not finite.
         """
@@ -91,12 +94,12 @@ class MaskClassifier:
 
 
 def class_ids(mask_probability: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """The likelier class of each mask probability: int (n,)."""
+    """The class id of each mask probability, by argmax: int (n,)."""
     return np.where(mask_probability >= 0.5, MASK, NO_MASK)
 
 
 def face_label(mask_probability: float, mask_threshold: float, no_mask_threshold: float, quality: float = 1.0) -> Label:
-    """What one face is called by itself: mask, no_mask, or unsure between the thresholds or without any quality."""
+    """The label of a single face: mask, no_mask, or unsure between the thresholds or with quality 0."""
     if quality <= 0:
         return "unsure"
     if mask_probability >= mask_threshold:

@@ -1,4 +1,4 @@
-"""The pixel contract of the mask classifier: face box -> square crop -> network input.
+"""The preprocessing of the mask classifier, its pixel contract: face box -> square crop -> network input.
 
 Training imports this module too, so that the network sees the same pixels in both places. Change anything here
 and the classifier has to be trained again.
@@ -18,8 +18,8 @@ def crop_face(
 ) -> npt.NDArray[np.uint8]:
     """Cut one face out as a square.
 
-    The square is centred on the box. Where it leaves the image the nearest pixels are repeated, because a fixed
-    border colour would tell the network which photos were tightly cut. Shrinking averages pixels (INTER_AREA).
+    The square is centred on the box. Outside the image the nearest pixels are repeated (BORDER_REPLICATE), because a
+    fixed border colour would tell the network which photos were tightly cut. Shrinking averages pixels (INTER_AREA).
 
     Args:
         image: uint8 (H, W, 3) BGR.

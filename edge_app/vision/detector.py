@@ -21,7 +21,7 @@ from edge_app.records import Pixels
 
 Rows = npt.NDArray[np.float32]  # (n, 15): x, y, w, h, five landmarks x y, score; OpenCV's own layout
 
-MOST_CANDIDATES = 5000  # boxes that enter the overlap test; only crowds of noise reach it
+MOST_CANDIDATES = 5000  # boxes before non-maximum suppression (top-k); only noise reaches it
 FRAME_SIZES = 8  # last ones that stay open; a camera has one, pictures have many
 
 
@@ -78,13 +78,13 @@ class OnnxRuntimeEngine:
         rows = rows[np.isfinite(rows).all(1)]
         if len(rows) < 2:
             return rows
-        # OpenCV compares boxes cut down to whole pixels; so do we, or the two engines would keep different ones.
+        # NMS on boxes truncated to whole pixels, as in OpenCV, or the two engines would keep different ones.
         boxes = np.clip(rows[:, :4], -1e9, 1e9).astype(np.int32)
         kept = cv2.dnn.NMSBoxes(boxes.tolist(), rows[:, 14].tolist(), self._score, self._iou, 1.0, MOST_CANDIDATES)
         return rows[np.asarray(kept, np.int64).reshape(-1)]
 
     def _rows(self, heads: list[npt.NDArray[np.float32]], stride: int, width: int) -> Rows:
-        """What is over the threshold in the outputs of one stride, for a frame of that width."""
+        """Decode the anchor-free outputs of one stride above the score threshold, for a frame of that width."""
         cls, obj, bbox, kps = (head[0] for head in heads)
         score = np.sqrt(np.clip(cls[:, 0], 0, 1) * np.clip(obj[:, 0], 0, 1))
         if np.isnan(score).any():

@@ -1,11 +1,11 @@
-"""A fair lock: several cameras share one detector, and a fast camera must not keep out a slow one."""
+"""A fair (FIFO) lock: several cameras share one detector, and a fast camera must not starve a slow one."""
 
 import threading
 from collections import deque
 
 
 class FairLock:
-    """A lock that is given in the order in which it was asked for."""
+    """A mutex that is acquired in the order of the requests."""
 
     def __init__(self) -> None:
         self._lock, self._taken = threading.Lock(), False

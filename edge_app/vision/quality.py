@@ -1,7 +1,7 @@
-"""How far a face can be trusted: size, sharpness, light and the frame's edge become one vote weight in 0..1.
+"""Face quality assessment: size, sharpness, brightness and truncation become one vote weight in 0..1.
 
 Each measure gives 1 from its setting on and falls linearly to 0 at half of it; the product is the face's quality. It
-weighs the face's vote, and below `quality.lowest` the face has no vote and is unsure.
+is the weight of the face's vote; below `quality.lowest` the face has no vote and is unsure.
 """
 
 import cv2
@@ -25,8 +25,8 @@ def grey_face(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 def sharpness(face: npt.NDArray[np.float32]) -> float:
     """Standard deviation of the Laplacian of a `grey_face`, grey levels.
 
-    After 'Diatom autofocusing in brightfield microscopy' (ICPR 2000), which takes the variance. Smoothed first: noise
-    and the rounding to whole grey levels are no detail.
+    The Laplacian focus measure of 'Diatom autofocusing in brightfield microscopy' (ICPR 2000), which takes the
+    variance. Gaussian smoothing first: noise and quantization are no detail.
     """
     return float(cv2.Laplacian(cv2.GaussianBlur(face, (0, 0), 1), cv2.CV_32F).std())
 
@@ -54,18 +54,18 @@ class FaceQuality:
         detections.data["quality"] = np.array(ratings, np.float32)
 
     def _rate(self, crop: npt.NDArray[np.uint8], box: npt.NDArray[np.float32], frame_size: tuple[int, int]) -> float:
-        wanted = self._settings
-        if not wanted.enabled:
+        limits = self._settings
+        if not limits.enabled:
             return 1.0
         face = grey_face(crop)
         quality = (
-            _ramp(float(box[2] - box[0]), wanted.width_px)
-            * _ramp(sharpness(face), wanted.sharpness)
-            * _ramp(brightness(face), wanted.brightness)
+            _ramp(float(box[2] - box[0]), limits.width_px)
+            * _ramp(sharpness(face), limits.sharpness)
+            * _ramp(brightness(face), limits.brightness)
         )
         if min(box[0], box[1], frame_size[0] - box[2], frame_size[1] - box[3]) < 1:
-            quality *= wanted.at_edge
-        return quality if quality >= wanted.lowest else 0.0
+            quality *= limits.at_edge
+        return quality if quality >= limits.lowest else 0.0
 
 
 def _ramp(value: float, full: float) -> float:

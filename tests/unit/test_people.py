@@ -8,7 +8,7 @@ import pytest
 import supervision as sv
 
 from edge_app.config.settings import Settings
-from edge_app.people.memory import Followed, People, Strangers
+from edge_app.people.memory import People, TrackedPeople, UnrelatedFaces
 from edge_app.records import Event, FrameResult
 from tests.media import frame
 
@@ -32,7 +32,7 @@ def faces(*rows: Face) -> sv.Detections:
 def see(people: People, time: float, *rows: Face) -> list[Event]:
     at = frame(time=time)
     tracked = people.track(faces(*rows), time)
-    return people.tell(FrameResult(at, tracked, people.decide(tracked, time)))
+    return people.events(FrameResult(at, tracked, people.decide(tracked, time)))
 
 
 def told(people: People, frames: Iterable[tuple[float, tuple[Face, ...]]]) -> list[tuple[str, str]]:
@@ -40,8 +40,8 @@ def told(people: People, frames: Iterable[tuple[float, tuple[Face, ...]]]) -> li
     return [(event.type, event.label) for event in events]
 
 
-def followed() -> Followed:
-    return Followed(Settings(), HIGH, LOW)
+def followed() -> TrackedPeople:
+    return TrackedPeople(Settings(), HIGH, LOW)
 
 
 @pytest.mark.parametrize("fps", [25, 5, 2, 1, 0.5, 0.1, 1 / 60])
@@ -68,7 +68,7 @@ def test_a_jump_of_the_time_begins_new_stories_and_no_fault(jump: float) -> None
 
 
 def test_in_photos_every_face_is_a_person_decided_at_once() -> None:
-    people = Strangers(Settings(), HIGH, LOW)
+    people = UnrelatedFaces(Settings(), HIGH, LOW)
     first = see(people, 0.0, (100, 0.95, 1.0), (300, 0.05, 1.0), (500, 0.5, 1.0), (700, 0.95, 0.0))
     assert [(event.type, event.label) for event in first] == [
         *[("new", "mask"), ("new", "no_mask"), ("new", "unsure"), ("new", "unsure")],

@@ -13,7 +13,7 @@ from edge_app.people.windows import UNSURE_AFTER_S, Windows
 def after(times: Iterable[float], **settings: float) -> Windows:
     windows = Windows(TrackerSettings(), VerdictSettings.model_validate(settings), "door")
     for time in times:
-        windows.see(time)
+        windows.update(time)
     return windows
 
 
@@ -28,7 +28,7 @@ AS_SET = (1.5, 1.5, UNSURE_AFTER_S)
 def test_at_usual_rates_the_settings_hold_without_a_word(fps: int, caplog: pytest.LogCaptureFixture) -> None:
     windows = after(())
     for index in range(50):
-        windows.see(index / fps)
+        windows.update(index / fps)
         assert in_force(windows) == pytest.approx(AS_SET)
     assert caplog.text == ""
 
@@ -40,7 +40,7 @@ def test_at_low_rates_they_hold_the_votes_of_a_verdict_and_one_line_says_so(
     windows = after([0, 1 / fps])
     assert in_force(windows) == pytest.approx(expected)  # from the second frame on: before that nothing is lost
     for index in range(2, 30):
-        windows.see(index / fps)
+        windows.update(index / fps)
     assert in_force(windows) == pytest.approx(expected)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -59,7 +59,7 @@ def test_an_outage_or_a_jump_is_no_rate(gap: float, caplog: pytest.LogCaptureFix
     steps = [0.04] * 20 + [gap] + [0.04] * 20
     windows = after(())
     for time in accumulate(steps):
-        windows.see(time)
+        windows.update(time)
         assert in_force(windows) == AS_SET
     assert caplog.text == ""
 
@@ -68,5 +68,5 @@ def test_a_rate_that_changes_is_followed_both_ways() -> None:
     windows = after(accumulate([0.04] * 20 + [2.0] * 8))
     assert in_force(windows) == pytest.approx((6, 6, 6))
     for time in accumulate([0.04] * 8, initial=20.0):
-        windows.see(time)
+        windows.update(time)
     assert in_force(windows) == AS_SET
