@@ -28,7 +28,7 @@ class Awake:
 
 
 class Backoff:
-    """Waits between tries: doubled each time up to `longest`, each with 20 % of jitter. Seconds."""
+    """Exponential backoff between tries: doubled up to `longest`, with 20 % jitter. Seconds."""
 
     def __init__(self, first: float, longest: float, chance: Callable[[], float] = random.random) -> None:
         self._first, self._longest, self._chance = first, max(first, longest), chance
@@ -39,4 +39,4 @@ class Backoff:
 
     def next(self) -> float:
         wait, self._wait = self._wait, min(self._wait * 2, self._longest)
-        return wait * (1 - 0.2 * self._chance())  # jitter, or many cameras would knock at one server together
+        return wait * (1 - 0.2 * self._chance())  # jitter, or many cameras would reconnect to one server at once

@@ -1,6 +1,6 @@
-"""The usual recipe, as a baseline for the bench: detector at 640 px, then ResNet-50 at 224 px, face after face.
+"""The baseline of the bench, the classic recipe: detector at 640 px, then ResNet-50 at 224 px, face by face.
 
-Weights are random: only its time is of interest. The network is ResNet-50 ('Deep Residual Learning for Image
+Weights are random: only its time matters. The network is ResNet-50 ('Deep Residual Learning for Image
 Recognition', 1512.03385, with the stride in the 3x3 convolution as torchvision has it), batch normalisation folded.
 """
 
@@ -33,8 +33,8 @@ class ClassicRecipe:
         self._detector = open_detector(settings.model_copy(update={"input_size": 640, "threads": cores}))
         self._session = onnxruntime.InferenceSession(resnet50(), providers=["CPUExecutionProvider"])
 
-    def judge(self, image: npt.NDArray[np.uint8]) -> int:
-        """Judge a uint8 (H, W, 3) BGR image; gives the number of faces."""
+    def classify(self, image: npt.NDArray[np.uint8]) -> int:
+        """Detect and classify the faces of a uint8 (H, W, 3) BGR image; gives their number."""
         boxes = self._detector.detect(image).xyxy
         for box in boxes:
             self._session.run(None, {"image": to_network_input(crop_face(image, box, SIDE)[None])})

@@ -1,8 +1,8 @@
-"""`edge-app bench`: what this machine does with a source, stage by stage, all in one run.
+"""`edge-app bench`: throughput and stage times of a source on this machine, all in one run.
 
 Passes over the same frames: decoding alone, one frame at a time (decoded on all cores, and as the pipeline does), the
-threaded pipeline and, if asked for, the classic recipe. They take turns, and the middle of three figures counts: on a
-noisy machine ratios mean something, single figures less.
+threaded pipeline and, if asked for, the classic recipe. They take turns, and the median of three counts: on a noisy
+machine ratios are more reliable than single figures.
 """
 
 import io
@@ -37,16 +37,16 @@ from edge_app.vision.analyzer import Analyzer
 
 log = logging.getLogger(__name__)
 
-TURNS = 3  # the passes take turns, and the middle figure counts: a machine's speed wanders within seconds
-CLASSIC_FRAMES = 60  # the classic recipe is slow, and its time a frame is steady
+TURNS = 3  # rounds of all passes, of which the median counts: a machine's speed drifts within seconds
+CLASSIC_FRAMES = 60  # the classic recipe is slow, and its time a frame varies little
 
 
 @dataclass(slots=True)
 class BenchReport:
-    """frames: judged in the threaded pass; faces: mean a frame; fps by pass, decode and sequential with decoders on all
+    """frames: of the threaded pass; faces: mean a frame; fps by pass, decode and sequential with decoders on all
     cores, same_decoder one frame at a time with the pipeline's own; stages: name -> median_ms, p95_ms, timed
     one frame at a time; cpu_efficiency: CPU seconds used over cores times wall seconds, in the pipeline and in
-    sequential; first_result_s: a whole command that judges one frame, interpreter start and end included; peak_mib:
+    sequential; first_result_s: a whole command on one frame, interpreter start and end included; peak_mib:
     peak RSS of this process, which runs every pass; headless_mib: that of a process which runs the pipeline alone.
     None: not measured."""
 
@@ -112,7 +112,7 @@ class BenchReport:
         return rows
 
     def plot(self, png: Path, mode: int = files.PRIVATE, overwrite: bool = False) -> None:
-        """Draw the passes' frames a second as a bar chart. A file that is there is kept, unless `overwrite`.
+        """Draw the passes' frames a second as a bar chart. An existing file is kept, unless `overwrite`.
 
         Raises:
             UsageError: matplotlib is absent. SinkError: the file cannot be written.
@@ -152,7 +152,7 @@ def run_bench(settings: Settings, frames: int | None, classic: bool = False) -> 
     spec = parse_source(settings.source.uri)
     frames = frames or (100 if spec.live else None)
     settings = settings.model_copy(update={"source": settings.source.model_copy(update={"reconnect": False})})
-    # What the pipeline is compared with decodes on all cores, as OpenCV does when it is not told otherwise.
+    # The pipeline is compared with decoding on all cores, OpenCV's default.
     usual = settings.source.model_copy(update={"decode_threads": os.cpu_count()})
     decoded, size, fps = decode(spec, usual, frames)
     # Before the models fill this process: Linux counts what a parent held into its child's peak memory.
@@ -221,16 +221,16 @@ def decode(spec: SourceSpec, source_settings: SourceSettings, frames: int | None
 
 
 def one_at_a_time(
-    judge: SourceAnalyzer, spec: SourceSpec, source_settings: SourceSettings, frames: int | None, metrics: Metrics
+    analyzer: SourceAnalyzer, spec: SourceSpec, source_settings: SourceSettings, frames: int | None, metrics: Metrics
 ) -> tuple[int, float, float]:
     """Faces found, frames a second and the share of all cores used, without any overlap; stage times go to
     `metrics`."""
     done, faces = 0, 0
-    # Read in this thread too: a reader of its own would already decode beside the models.
+    # Read in this thread too: a reader thread would already decode concurrently with the models.
     with open_source(spec, source_settings) as source:
         clock = Clock()
         while (frames is None or done < frames) and (read := source.read()) is not None:
-            result = judge.judge(judge.detect(Frame(read[0], done, read[1], time.monotonic(), time.time())))
+            result = analyzer.judge(analyzer.detect(Frame(read[0], done, read[1], time.monotonic(), time.time())))
             for stage, milliseconds in result.timings.items():
                 metrics.add(stage, milliseconds)
             done, faces = done + 1, faces + len(result.detections)
@@ -238,13 +238,13 @@ def one_at_a_time(
 
 
 def staged(
-    judge: SourceAnalyzer, spec: SourceSpec, source_settings: SourceSettings, frames: int | None
+    analyzer: SourceAnalyzer, spec: SourceSpec, source_settings: SourceSettings, frames: int | None
 ) -> tuple[int, float, float]:
     """Frames, frames a second and the share of all cores used, of the threaded pipeline."""
     count = 0
     with FrameReader(spec, source_settings) as reader:
         clock = Clock()
-        for _ in prefetch(judge.judge, prefetch(judge.detect, islice(reader, frames))):
+        for _ in prefetch(analyzer.judge, prefetch(analyzer.detect, islice(reader, frames))):
             count += 1
         return count, *clock.stop(count)
 
@@ -255,15 +255,15 @@ def classic_fps(detector: DetectorSettings, spec: SourceSpec, source_settings: S
     with open_source(spec, source_settings) as source:
         start = time.perf_counter()
         while done < frames and (read := source.read()) is not None:
-            recipe.judge(read[0])
+            recipe.classify(read[0])
             done += 1
         return done / (time.perf_counter() - start)
 
 
 def whole_command(settings: Settings, frames: int) -> tuple[float, float]:
-    """Seconds of a fresh process that judges one frame, and peak RSS in MiB of one that judges `frames`.
+    """Seconds of a fresh process on one frame, and peak RSS in MiB of one on `frames`.
 
-    The child gets the settings as a private file, so that no credential stands in its command line.
+    The child gets the settings as a private file, so that no credential is in its command line.
     """
     environment = {k: v for k, v in os.environ.items() if not k.startswith("EDGE_APP__")}
     plain = json.dumps(  # JSON is YAML too; names of files that are no valid text are escaped

@@ -1,4 +1,4 @@
-"""Matplotlib, made to leave nothing behind: its list of fonts goes into a folder that lives as long as the program."""
+"""Matplotlib without traces: its font cache goes into a temporary folder, removed when the program ends."""
 
 import atexit
 import os
@@ -8,7 +8,7 @@ from types import ModuleType
 
 
 def pyplot() -> ModuleType:
-    """`matplotlib.pyplot` without a screen. Its folder in the home is not made, nor missed where it cannot be.
+    """`matplotlib.pyplot` with the Agg backend, no screen needed. Nothing is written into the home folder.
 
     Raises:
         ImportError: matplotlib is not installed.

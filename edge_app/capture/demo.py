@@ -1,4 +1,4 @@
-"""The source `demo`: a portrait that wanders through the picture, for a while with a mask drawn over nose and mouth.
+"""The source `demo`: a portrait that moves through the frame, for a while with a mask drawn over nose and mouth.
 
 The portrait is the public-domain NASA photograph of an astronaut that the scikit-image package carries, so nothing is
 downloaded. Every run gives the same pixels.
@@ -15,8 +15,8 @@ from edge_app.errors import SourceError
 from edge_app.records import Pixels
 
 WIDTH, HEIGHT, FPS, FRAMES = 1280, 720, 25.0, 500
-MASKED_FROM, MASKED_TO = 0.30, 0.75  # part of the film in which the mask is worn
-FACE_PX = (60.0, 220.0)  # smallest and largest face width in the film
+MASKED_FROM, MASKED_TO = 0.30, 0.75  # share of the video in which the mask is drawn
+FACE_PX = (60.0, 220.0)  # smallest and largest face width in the video
 
 _CROP = (slice(0, 300), slice(60, 380))  # rows and columns of the photograph around the person
 _FACE_CENTRE, _FACE_WIDTH = (162.0, 125.0), 84.0  # in pixels of that crop
@@ -46,7 +46,7 @@ def portrait(masked: bool) -> Pixels:
 
 
 def draw_mask(image: Pixels) -> Pixels:
-    """A copy of `portrait(masked=False)` that wears a surgical mask: shaded, pleated, with ear loops."""
+    """A copy of `portrait(masked=False)` with a surgical mask drawn on it: shaded, pleated, with ear loops."""
     shift, scale = 4, 16.0  # OpenCV draws at 1/16 pixel
     out = image.copy()
     for start, end in _EARS:
@@ -67,7 +67,7 @@ def draw_mask(image: Pixels) -> Pixels:
 
 
 def _smooth(corners: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    for _ in range(3):  # Chaikin: each corner is cut twice
+    for _ in range(3):  # Chaikin corner cutting
         after = np.roll(corners, -1, axis=0)
         corners = np.stack([0.75 * corners + 0.25 * after, 0.25 * corners + 0.75 * after], axis=1).reshape(-1, 2)
     return corners

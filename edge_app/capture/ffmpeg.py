@@ -1,7 +1,7 @@
-"""What FFmpeg may do for a source: the protocols and containers of each kind, and how much memory.
+"""FFmpeg's limits: the protocols and containers that each kind of source may use, and the memory.
 
 FFmpeg opens whatever content asks for: a playlist named .mp4 plays other files and calls other servers, an SDP file
-opens ports. So every kind of source has a list of what it needs, and nothing else is opened.
+opens ports. So every kind of source has an allow list.
 """
 
 import ctypes
@@ -37,7 +37,7 @@ def stream_options(url: str, settings: SourceSettings) -> Options:
             "protocol_whitelist": "rtp,srtp,udp,tcp,tls",
             "format_whitelist": "rtsp",
             "rtsp_transport": settings.rtsp_transport,
-            # By default FFmpeg watches a second of the stream to guess its rate, which the first frames are then late.
+            # By default FFmpeg probes a second of the stream for its rate, by which the first frames are then late.
             "fpsprobesize": "2",
         }
     playlist = ",hls" if is_playlist(url) else ""
@@ -55,8 +55,8 @@ def is_playlist(url: str) -> bool:
 class _OpenCvOptions:
     """FFmpeg's options for the sources that open now; OpenCV takes them from the environment of the process alone.
 
-    Sources with the same options open side by side; others wait for them, `patience_s` seconds at most. Options that
-    the user has put into the environment come last, so they are stronger.
+    Sources with the same options open concurrently; others wait for them, `patience_s` seconds at most. Options that
+    the user has put into the environment come last, so they win.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class _OpenCvOptions:
         finally:
             with self._changed:
                 self._opening -= 1
-                if not self._opening:  # programs that we start must not take ours for the user's
+                if not self._opening:  # child processes must not inherit ours as the user's
                     _set_environment(_USER_OPTIONS)
                 self._changed.notify_all()
 

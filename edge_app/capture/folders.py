@@ -1,4 +1,4 @@
-"""What lies in a folder: takes a folder, gives its pictures and videos in the order in which people count: 1, 2, 10."""
+"""Lists media: takes a folder, gives its pictures and videos in natural sort order: 1, 2, 10."""
 
 import logging
 import os
@@ -34,8 +34,8 @@ def list_media(folder: str) -> Media:
     """The pictures and videos in `folder` and below, by suffix: the files of a folder first, then its subfolders.
 
     Hidden files and folders are left out, such as the `._IMG_1.JPG` that a Mac puts beside each picture. Links to
-    folders are followed, each folder is entered once. A link that leads nowhere counts by its own suffix, so that
-    whoever opens it says what is wrong.
+    folders are followed, each folder is entered once. A broken link is listed by its own suffix, so that
+    opening it reports the error.
 
     Raises:
         SourceError: `folder` itself cannot be read.
@@ -56,7 +56,7 @@ def list_media(folder: str) -> Media:
                 raise failure from None
             media.errors.append(failure)
             continue
-        waiting += reversed(folders)  # a stack, for folders may lie deeper than Python can call itself
+        waiting += reversed(folders)  # a stack: folders may be nested deeper than Python's recursion limit
         for path in files:
             suffix = Path(path).suffix.lower()
             if suffix in IMAGE_SUFFIXES:
@@ -71,7 +71,7 @@ def list_images(folder: Path, on_error: Callable[[SourceError], None] | None = N
 
     Args:
         folder: where to look.
-        on_error: told of every subfolder that cannot be read; without it, a warning is logged.
+        on_error: called for every subfolder that cannot be read; None: a warning is logged.
 
     Raises:
         SourceError: the folder cannot be read, or there is no picture in it.

@@ -1,4 +1,4 @@
-"""The parts of capturing: the hand-over between two threads, and one life of a source."""
+"""The parts of capturing: the hand-over between threads, and one connection to a source."""
 
 import threading
 import time
@@ -58,7 +58,7 @@ class Mailbox:
 
 
 class Connection:
-    """One life of a source, in a daemon thread: opened, read to its end or loss, closed by the same thread."""
+    """One connection to a source, in a daemon thread: opened, read to its end or loss, closed by that thread."""
 
     def __init__(self, opener: Callable[[], Source], deliver: Callable[["Connection", Pixels, float], None]) -> None:
         self._opener, self._deliver = opener, deliver
@@ -71,7 +71,7 @@ class Connection:
         self.thread = threading.Thread(target=self._run, name="capture", daemon=True)
         try:
             self.thread.start()
-        except RuntimeError as error:  # the system has no thread left, which passes
+        except RuntimeError as error:  # out of threads, which is temporary
             self.error = SourceError(f"no thread to read in ({error})")
             self.ended.set()
             self.opened.set()

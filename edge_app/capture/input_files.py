@@ -36,7 +36,7 @@ def open_regular(path: str, shown: str, *, pipes: bool = False) -> BinaryIO:
             raise SourceError(f"{shown}: {_KINDS.get(kind, 'something else')}, not a regular file")
         if kind == stat.S_IFREG and not status.st_size:
             raise SourceError(f"{shown}: the file is empty")
-        # Without O_NONBLOCK, opening a named pipe would wait until somebody writes to it.
+        # Without O_NONBLOCK, opening a named pipe would block until it has a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise SourceError(f"{shown}: no such file") from None

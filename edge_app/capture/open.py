@@ -1,6 +1,6 @@
-"""Opens what a user calls a source: takes its text, gives BGR frames one after another.
+"""Opens a source: takes its text, gives BGR frames one after another.
 
-`parse_source` tells the kind from the text alone, `open_source` opens it and has its first frame decoded, so that
+`parse_source` takes the kind from the text alone, `open_source` opens it and has its first frame decoded, so that
 a source that opened does work.
 """
 
@@ -37,7 +37,7 @@ OPENERS: dict[Kind, Callable[[SourceSpec, SourceSettings], Source]] = {
 
 
 def parse_source(text: str) -> SourceSpec:
-    """Tell the kind of a source from its text, without opening it.
+    """Parse the text of a source into its kind, without opening it.
 
     Raises:
         UsageError: empty, an unknown scheme, or a pipeline without appsink.
@@ -80,7 +80,7 @@ def expand_sources(texts: Sequence[str]) -> list[str]:
     """The sources that are meant: a folder with videos becomes its videos, subfolders included, in order.
 
     All else stays as it is: a folder of pictures is one source. Of a folder that holds both, the videos are played, and
-    a warning names the pictures left out: `edge-app image` judges those. What comes back is text for `parse_source`.
+    a warning names the pictures left out: `edge-app image` reads those. What comes back is text for `parse_source`.
 
     Raises:
         UsageError: a text that is no source.

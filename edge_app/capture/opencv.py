@@ -32,7 +32,7 @@ _PROBE_S = 5.0
 class _CaptureSource(Source):
     """A `cv2.VideoCapture` that is open. Frames may change size; a stream of known length counts as a file.
 
-    why: tells why there is no first frame. timeout_s: after which a read gives up, which is a loss and no end.
+    why: gives the reason why there is no first frame. timeout_s: of a read; a timeout is a loss, not the end.
     """
 
     def __init__(

@@ -68,7 +68,7 @@ def _fetch(url: str, deadline: float) -> str:
         raise SourceError(f"{shown}: cannot be opened: {answer.status}{moved}")
     if len(answer.content) > _MAX_BYTES:
         raise SourceError(f"{shown}: a playlist of more than {_MAX_BYTES >> 20} MiB is not read")
-    if answer.packed:  # nobody asked for that, and FFmpeg would unpack it
+    if answer.packed:  # was not requested, and FFmpeg would unpack it
         raise SourceError(f"{shown}: a compressed playlist is not read")
     return answer.content.decode("utf-8", "replace").lstrip("\ufeff")
 

@@ -1,4 +1,4 @@
-"""Says in words why a stream or video cannot be opened; OpenCV only answers no."""
+"""Diagnoses why a stream or video cannot be opened; OpenCV gives no reason."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from edge_app.errors import SourceError
 from edge_app.redact import shown_source
 
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
-_LISTS = {  # text that FFmpeg takes for orders to open something else
+_LISTS = {  # text files that make FFmpeg open something else
     b"#EXTM3U": "a playlist (HLS)",
     b"ffconcat": "a list of files (concat)",
     b"v=0": "a description of network streams (SDP)",

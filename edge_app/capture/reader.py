@@ -1,7 +1,7 @@
 """Reads a source in a thread of its own: takes a `SourceSpec`, gives `Frame`s to iterate over.
 
 A file hands over every frame in order, decoded a little ahead. A live source keeps only its newest frame, so that
-slow work never makes the picture old; it is opened again, for ever, when it is lost. OpenCV can hang in `open` or
+latency does not grow with a slow consumer; it is reopened, without limit, when it is lost. OpenCV can hang in `open` or
 `read` when a camera goes away, therefore nothing here waits for such a thread: it is abandoned and replaced.
 """
 
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 GOOD_STRETCH_S = 10.0  # a connection that lasted this long was sound: the next reconnect starts without delay
 MAX_ABANDONED = 4  # hung threads at a time; each holds a decoder's memory
 _JOIN_S = 2.0
-_LATE_S = 1.0  # a look at the clock this late says that we were stopped, and nothing about the source
-_OPEN_GRACE_S = 5.0  # time beyond open_timeout_s in which a failed open may find out why
+_LATE_S = 1.0  # a wake-up this late means that this process was suspended, and nothing about the source
+_OPEN_GRACE_S = 5.0  # time beyond open_timeout_s for the diagnosis of a failed open
 
 
 class FrameReader:
@@ -37,9 +37,8 @@ class FrameReader:
         spec: what to open.
         settings: timeouts, reconnecting and `max_fps`.
         opener: opens the source; another one may stand in for hardware.
-        on_refused: told of each attempt to open a live source for the first time that has failed. Who asks for this is
-            the one who gives up: `settings.wait_s` does not count then. Warnings name the camera then, for it is one
-            of several.
+        on_refused: called for each failed attempt to open a live source for the first time. With it the caller decides
+            when to give up, `settings.wait_s` is ignored, and warnings name the camera, as it is one of several.
 
     Raises (on entering):
         StoppedEarly: `stop` was called before a live source had opened.
@@ -72,12 +71,12 @@ class FrameReader:
         self._started_at = 0.0  # wall time of media time 0
         self._media_time = 0.0  # of the last frame of a file
         self._delivered = self._reconnects = 0
-        self.newest_index = -1  # of the frames that were meant to be judged; replaced ones included
+        self.newest_index = -1  # of the frames that were handed over; replaced ones included
         self.last_read_at: float | None = None  # monotonic seconds of the last frame that the source gave
 
     @property
     def info(self) -> SourceInfo:
-        """What was opened first; only inside the context."""
+        """Of the first connection; only inside the context."""
         if self._info is None:
             raise RuntimeError("enter the FrameReader before asking for its info")
         return self._info
@@ -93,7 +92,7 @@ class FrameReader:
         return now is not None and now.info is not None and not (now.abandoned or now.ended.is_set())
 
     def stats(self) -> dict[str, int]:
-        """read: decoded; frames: handed out; dropped_frames: replaced by a newer one; reconnects: returns."""
+        """read: decoded; frames: delivered; dropped_frames: replaced by a newer one; reconnects: returns."""
         return {
             "read": self._index,
             "frames": self._delivered,
@@ -121,12 +120,12 @@ class FrameReader:
             yield frame
 
     def stop(self) -> None:
-        """End the iteration now, frames not yet handed out included; from any thread or a signal handler."""
+        """End the iteration now and discard undelivered frames; from any thread or a signal handler."""
         self._stopping.set()
         self._mailbox.close(discard=True)
 
     def close(self) -> None:
-        """Stop, and give the threads a moment to let go of the source. One that hangs is left behind."""
+        """Stop, and give the threads a moment to release the source. One that hangs is abandoned."""
         self.stop()
         connection = self._current
         if connection is not None:
@@ -137,7 +136,7 @@ class FrameReader:
             connection.thread.join(_JOIN_S)
 
     def _connect_first(self) -> tuple[Connection, SourceInfo]:
-        """Open the source; one that is live is tried again for `wait_s`, for a camera may start after us."""
+        """Open the source; a live one is retried for `wait_s`, as a camera may start later."""
         wait_s = self._settings.wait_s if self._on_refused is None else math.inf
         give_up = time.monotonic() + (wait_s if self._spec.live else 0.0)
         told = False
@@ -170,7 +169,7 @@ class FrameReader:
 
     def _opened(self, connection: Connection) -> SourceInfo:
         name, timeout, awake = self._spec.display, self._settings.open_timeout_s, Awake(_LATE_S)
-        while not connection.opened.wait(POLL_S):  # short waits, so that Ctrl-C is heard
+        while not connection.opened.wait(POLL_S):  # short waits, so that Ctrl-C is handled
             if self._spec.live and self._stopping.is_set():  # a file opens soon, and then its outputs are complete
                 raise self._stopped_early()
             if time.monotonic() - max(connection.opened_at, awake.since()) > timeout + _OPEN_GRACE_S:
@@ -192,7 +191,7 @@ class FrameReader:
             return
         captured_at = time.monotonic()
         if not connection.info.live:
-            if not media_time >= self._media_time:  # backwards, or no number
+            if not media_time >= self._media_time:  # backwards, or NaN
                 media_time = self._media_time + 1 / (connection.info.fps or 25.0)
             self._media_time = media_time
             frame = Frame(image, self._index, media_time, captured_at, self._started_at + media_time)
@@ -220,7 +219,7 @@ class FrameReader:
         return True
 
     def _supervise(self, connection: Connection) -> None:
-        """Whatever happens here, nobody may wait for frames that do not come any more."""
+        """Whatever fails here, the consumer must not wait for frames for ever."""
         try:
             if self.info.live:
                 self._watch_live(connection)
@@ -243,7 +242,7 @@ class FrameReader:
                 ended = connection.ended.is_set() and connection.error is None
                 self._mailbox.close(None if ended else SourceError(reason))
                 return
-            if connection.frames:  # it did work: this is a new loss
+            if connection.frames:  # it was up: this is a new loss
                 if connection.active_at - connection.opened_at >= GOOD_STRETCH_S:
                     self._backoff.reset()
                 lost_at, attempts = connection.active_at, 0
@@ -260,7 +259,7 @@ class FrameReader:
                 return
 
     def _wait_until_lost(self, connection: Connection, reopening: bool, lost_at: float, attempts: int) -> str | None:
-        """Why the connection is no good any more; None when stopping."""
+        """The reason why the connection was lost; None when stopping."""
         name, settings, awake = self._spec.display, self._settings, Awake(_LATE_S)
         while not self._stopping.is_set():
             ended = connection.ended.wait(POLL_S)

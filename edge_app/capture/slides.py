@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 
 
 class PictureSource(Source):
-    """One picture, or the pictures of a folder as a film: `fps` frames a second, 25 when unset.
+    """One picture, or the pictures of a folder as a video: `fps` frames a second, 25 when unset.
 
-    A bad picture in a folder is warned of and passed over; `bad` counts them.
+    A bad picture in a folder is logged and skipped; `bad` counts them.
     """
 
     def __init__(self, spec: SourceSpec, settings: SourceSettings) -> None:

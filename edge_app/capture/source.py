@@ -1,4 +1,4 @@
-"""What every source is: its text taken apart, what is known of it once it is open, and how frames are read from it."""
+"""The types of a source: its parsed text, its properties once it is open, and the protocol to read frames."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self
@@ -10,7 +10,7 @@ Kind = Literal["camera", "file", "images", "stream", "csi", "gstreamer", "demo"]
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """A source as asked for. uri may hold credentials; only `display` may be shown. live: frames do not wait."""
+    """A source as requested. uri may hold credentials; only `display` may be shown. live: unread frames are lost."""
 
     kind: Kind
     uri: str

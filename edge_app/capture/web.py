@@ -1,4 +1,4 @@
-"""One bounded question to a web server: takes a URL, gives its answer; redirects are not followed."""
+"""One bounded HTTP request: takes a URL, gives the response; redirects are not followed."""
 
 import http.client
 import socket
@@ -28,7 +28,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class _Sockets(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
-    """Opens http and https, and can hang up: a timeout counts anew with every byte, and those may come for ever."""
+    """Opens http and https, and can be aborted: a socket timeout restarts with every byte."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,10 +51,10 @@ class _Sockets(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
 
 
 def get(url: str, timeout_s: float, most: int) -> Answer:
-    """Ask for `url`, with the login in it, and read `most` bytes of the answer.
+    """GET `url`, with the login in it, and read `most` bytes of the response.
 
     Raises:
-        TimeoutError: it was not whole in time.
+        TimeoutError: the response was not complete in time.
         Exception: of many types, for what a server can do wrong.
     """
     deadline, sockets = time.monotonic() + timeout_s, _Sockets()

@@ -1,7 +1,7 @@
-"""`manifest.json` of a model folder: its schema, and what it must say for the runtime's pixels to fit the network.
+"""`manifest.json` of a model folder: its schema, and the input and output contract of the runtime that it must match.
 
-Nothing in it is decoration: a field is used, or compared with what the runtime does, so that a manifest that says
-something else is refused and never quietly ignored.
+Every field is binding: it is used, or compared with what the runtime does, so that a mismatch is refused and never
+silently ignored.
 """
 
 import json
@@ -23,7 +23,7 @@ NETWORK_BYTES = 128 << 20  # largest network that is read; ours have up to 11 MB
 
 Task = Literal["face_detection", "mask_classification"]
 Stage = Literal["beta", "gamma", "prod"]
-STAGES: tuple[Stage, ...] = ("beta", "gamma", "prod")  # in the order that a model goes through them
+STAGES: tuple[Stage, ...] = ("beta", "gamma", "prod")  # in the order of promotion
 
 # The input of the classifier, which `vision.crops` makes. Change anything here and it has to be trained again.
 CROP_SIZE = 112  # pixels; side of the square crop the classifier takes
@@ -59,7 +59,7 @@ class ModelFile(_Strict):
 
 
 class Tensor(_Strict):
-    """One tensor of the graph. A string in `shape` is a free dimension."""
+    """One tensor of the graph. A string in `shape` is a dynamic dimension."""
 
     name: TensorName
     shape: list[Dimension] = Field(min_length=1, max_length=8)
@@ -80,8 +80,8 @@ class InputTensor(Tensor):
 class Step(_Strict):
     """One stage that a model has reached.
 
-    time: ISO 8601, UTC. version, sha256 (precision -> hex): of which files. metrics: what was measured for it, on n
-    labelled faces of `data`. approved: why it was let through although the measurement spoke against it.
+    time: ISO 8601, UTC. version, sha256 (precision -> hex): of the files. metrics: measured for it, on n labelled faces
+    of `data`. approved: the reason of a promotion despite a worse metric.
     """
 
     stage: Stage
@@ -159,7 +159,7 @@ def _contract(m: Manifest) -> tuple[str, str] | None:
         found = getattr(m.input, field)
         if found != expected:
             return f"input.{field}", f"{str(found)[:80]}: the runtime's own is {expected} and no other"
-    sizes = [None if isinstance(size, str) else size for size in m.input.shape]  # None: free
+    sizes = [None if isinstance(size, str) else size for size in m.input.shape]  # None: dynamic
     if sizes != [1, 3, None, None] if detects else sizes[:2] != [None, 3] or len(sizes) != 4 or None in sizes[2:]:
         wanted = '1, 3, "height", "width"' if detects else f'"batch", 3, {CROP_SIZE}, {CROP_SIZE}'
         return "input.shape", f"a {m.task} model has [{wanted}]"
@@ -214,7 +214,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 class _Unsound(Exception):
-    """What JSON allows and a manifest does not."""
+    """Valid JSON that a manifest may not hold."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def _no_number(constant: str) -> float:
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """Content of a regular file of no more than `most` bytes, looked at before it is read: no pipe, no device.
+    """Content of a regular file of no more than `most` bytes, checked before it is read: no pipe, no device.
 
     Raises:
         OSError: cannot be read, or is no such file.

@@ -33,8 +33,8 @@ from edge_app.inference.trial import Case, attempt
 ModelName = Literal["face_detector", "mask_classifier"]
 Engine = Literal["opencv", "onnxruntime"]
 _TASKS: dict[ModelName, Task] = {"face_detector": "face_detection", "mask_classifier": "mask_classification"}
-# SHA-256 of the networks that we release. Their tests have run them, so they need no trial, which takes a fifth of a
-# second. A network that takes the place of one of these works without being listed here; it starts a little later.
+# SHA-256 of the released networks. The tests have run them, so they need no trial, which takes a fifth of a second. A
+# network that replaces one of these works without being listed here; it starts a little later.
 RELEASED = frozenset(
     {
         "797886a9ee4174a174054ed2753b7c9746ccc42fae52d7776b6513939525e1e8",  # face_detector, fp32
@@ -43,7 +43,7 @@ RELEASED = frozenset(
     }
 )
 
-TRIED_SIZE = 640  # largest frames that a detector is tried with, pixels: a slow board needs seconds for larger ones
+TRIED_SIZE = 640  # largest frames of a detector's trial, pixels: a slow board needs seconds for larger ones
 
 
 class Model:
@@ -78,9 +78,9 @@ class Model:
         return self._content[precision]
 
     def network(self, precision: str, engine: Engine, size: int = 320) -> bytes:
-        """The content for a loader: it has the manifest's tensors, and what is not of a release has been tried.
+        """The content for a loader: its tensors match the manifest, and unless released it has passed a trial.
 
-        size: long side of the frames that a detector will get, pixels.
+        size: long side of the detector's input, pixels.
 
         Raises:
             ModelError: as `content`, or a network that has other tensors, cannot be run, or takes too much time or
@@ -154,7 +154,7 @@ class Model:
             raise ModelError(f"{path}: {len(found)} tensors, the manifest has {len(expected)}", REPAIR)
 
     def _cases(self, size: int) -> list[Case]:
-        """What a network is tried with: a square and a wide frame, or one face and two."""
+        """The inputs of a trial: a square and a wide frame, or batches of one and two faces."""
         m = self.manifest
         low, high = ((value - m.input.mean) / m.input.scale for value in (0, 255))
         if m.task == "mask_classification":
@@ -180,7 +180,7 @@ class Model:
 
 
 def _same(want: Tensor, got: Value) -> bool:
-    """Whether a tensor is the one in the manifest. Free dimensions, of either, may have any name and size."""
+    """Whether a tensor matches the manifest. Dynamic dimensions, of either, match any name and size."""
     sizes = zip(want.shape, got.shape, strict=False)
     return (want.name, FLOAT, len(want.shape)) == (got.name, got.dtype, len(got.shape)) and all(
         isinstance(a, str) or isinstance(b, str) or a == b for a, b in sizes
@@ -195,13 +195,13 @@ def open_session(
 ) -> ort.InferenceSession:
     """An ONNX network, a file's path or its content, with `threads` intra-op threads.
 
-    sizes: of free dimensions, by the names that the network gives them; others stay free.
+    sizes: of dynamic dimensions, by their name in the network; others stay dynamic.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Spinning threads burn a whole core while they wait, which the other stages need.
+    # Spinning threads keep a whole core busy while they wait, which the other stages need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     for dimension, size in (sizes or {}).items():
         options.add_free_dimension_override_by_name(dimension, size)
@@ -212,7 +212,7 @@ def open_model(folder: Path | None, name: ModelName, stage: Stage) -> Model:
     """The model folder that a setting names, or the default one, if its stage may run.
 
     Args:
-        folder: `detector.model` or `classifier.model`. name: which default model stands in for None.
+        folder: `detector.model` or `classifier.model`. name: the default model where it is None.
         stage: `detector.stage` or `classifier.stage`, the earliest stage that may run.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself, read before any loader sees it, and what we do not accept in one.
+"""Inputs, outputs and opset of an ONNX file, parsed before any loader sees it, and what is rejected in one.
 
 An ONNX file is a protobuf message. Only the few messages below are walked, so this needs neither `onnx` nor a loader.
 """
@@ -30,7 +30,7 @@ class NotOnnx(Exception):
 
 @dataclass
 class Value:
-    """An input or output as the graph declares it. A string in `shape` is a free dimension; dtype: FLOAT, …"""
+    """An input or output as the graph declares it. A string in `shape` is a dynamic dimension; dtype: FLOAT, …"""
 
     name: str = ""
     dtype: int = 0
@@ -39,7 +39,7 @@ class Value:
 
 @dataclass
 class Network:
-    """opset: of the standard operators; 0 where the file does not say."""
+    """opset: of the standard operators; 0 where the file has none."""
 
     opset: int = 0
     inputs: list[Value] = field(default_factory=list)

@@ -1,7 +1,7 @@
-"""ONNX Runtime, made to keep to itself. Everything here and in the workshop imports it from this room.
+"""ONNX Runtime with its telemetry switched off. Everything here and in the workshop imports it from this room.
 
-From its version 1.32 on it writes an identifier into the home folder and sends events to its vendor's server, unless
-this variable is set when it is loaded; asking it to stop later is too late.
+From version 1.32 on it writes an identifier into the home folder and sends events to its vendor's server, unless this
+variable is set before it is loaded; later is too late.
 """
 
 import importlib
@@ -16,5 +16,5 @@ __all__ = ["onnxruntime", "part"]
 
 
 def part(name: str) -> ModuleType:
-    """A submodule that `import onnxruntime` leaves out: `part("quantization")` needs the `onnx` package."""
+    """A submodule that `import onnxruntime` does not import: `part("quantization")` needs the `onnx` package."""
     return importlib.import_module(f"onnxruntime.{name}")

@@ -1,7 +1,7 @@
-"""Run a network for the first time in a process of its own, where it can crash, hang or fill the memory alone.
+"""Run an unknown network in a subprocess with limits first, where a crash, a hang or exhausted memory does no harm.
 
-Neither OpenCV nor ONNX Runtime can be interrupted, so a network that came with no release of ours is loaded and run
-here first. The process takes the network on stdin and ends with 0, or with 3 and the reason on stdout.
+Neither OpenCV nor ONNX Runtime can be interrupted, so a network that is not of a release of ours is loaded and run here
+first. The process takes the network on stdin and ends with 0, or with 3 and the reason on stdout.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from typing import Any
 TRIAL_S = 6  # of CPU for loading and running; ours take 0.2 s
 WALL_S = 20  # for the same on a busy machine
 START_S = 60  # for the process and its imports, from a slow card too
-MEMORY = 2 << 30  # bytes that loading and running may add; ours add 0.4 GiB at 640 px
+MEMORY = 2 << 30  # bytes that loading and running may allocate; ours take 0.4 GiB at 640 px
 _FAILED = 3
 
 
@@ -32,9 +32,9 @@ class Case:
 
 
 def attempt(network: bytes, engine: str, cases: list[Case]) -> str | None:
-    """Load a network and run the cases in a process of its own. Gives what is wrong with it, None where nothing is.
+    """Load a network and run the cases in a subprocess. Gives the reason of a failure, or None.
 
-    engine: `opencv` or `onnxruntime`. ONNX Runtime runs it in any case: OpenCV turns NaN into numbers.
+    engine: `opencv` or `onnxruntime`. ONNX Runtime always runs it: OpenCV turns NaN into numbers.
     """
     order = json.dumps(
         {
@@ -107,7 +107,7 @@ def _onnxruntime(network: bytes) -> Any:
 
 
 def _opencv(network: bytes) -> Any:
-    """The network as `cv2.FaceDetectorYN` has it, which would read outputs of other shapes past their end."""
+    """The network as `cv2.FaceDetectorYN` runs it, which would read outputs of other shapes out of bounds."""
     import cv2
     import numpy as np
 
