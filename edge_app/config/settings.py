@@ -142,7 +142,9 @@ class OutputSettings(Section):
 
 
 class StoreSettings(Section):
-    path: Path | None = Field(None, description="SQLite database that keeps every event; null: none, or one in the state directory")
+    path: Path | None = Field(
+        None, description="SQLite database that keeps every event; null: none, or one in the state directory"
+    )
 
 
 class MetricsSettings(Section):

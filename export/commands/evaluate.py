@@ -1,4 +1,4 @@
-"""The commands that measure: one model on labelled pictures, both together, and the whole over clips."""
+"""The commands that evaluate: one model on labelled pictures, both end to end, and the pipeline on clips."""
 
 import sys
 from pathlib import Path
@@ -48,8 +48,8 @@ def evaluate_together(
     detector: Annotated[Path | None, typer.Option(help="Model folder.  [default: models/face_detector]")] = None,
     classifier: Annotated[Path | None, typer.Option(help="Model folder.  [default: models/mask_classifier]")] = None,
 ) -> None:
-    """Of all labelled faces, how many are found and called right, end to end. Ours runs at its shipped threshold, a
-    peer at the one that gives it 0.05 false positives an image on the same pictures."""
+    """Evaluate detector and classifier end to end: the share of labelled faces detected and classified correctly. Ours
+    runs at its shipped threshold, a peer at 0.05 false positives per image on the same pictures."""
     data = val_data(data)
     if not data.is_file():
         raise UsageError(f"{data}: a folder; expected a COCO file")
@@ -77,7 +77,7 @@ def evaluate_clips(
     folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="Clips with a clips.json.")] = None,
     assignments: Assignments = None,
 ) -> None:
-    """Run detector, classifier, tracker and votes over labelled clips and count right verdicts."""
+    """Run detector, classifier, tracker and votes over labelled clips and count correct verdicts."""
     folder = folder or shared_data() / "clips"
     if not (folder / "clips.json").is_file():
         raise UsageError(f"{folder / 'clips.json'}: no such file; expected a folder of clips with their labels")
@@ -145,7 +145,7 @@ def _evaluate_detector(
     out["engines"] = compare.disagreement(first, second, pictures, max(sizes), score / 2)
     for path in peers:
         peer = open_engine(path)
-        # How far a peer's points at one size are from its own at another is as near as any net could come to them.
+        # The peer's error against itself at another scale is a lower bound for any net.
         rivals = {folder.name: first, f"{path.stem} at three quarters of the size": compare.at_scale(peer, 0.75)}
         out[f"landmarks beside {path.stem}, in face widths"] = {
             name: compare.landmark_gap(each, peer, pictures, max(sizes), score) for name, each in rivals.items()

@@ -1,4 +1,4 @@
-"""What the commands of the workshop share: options, the data they fall back on, and how they print."""
+"""Shared by the commands of the workshop: options, default data, printing."""
 
 import json
 from enum import StrEnum
@@ -21,11 +21,13 @@ TrainingFolder = Annotated[Path, typer.Option(help="Folder for checkpoint, data 
 Minutes = Annotated[float, typer.Option(help="Training time, minutes, all resumed runs together.")]
 Seed = Annotated[int, typer.Option(help="Seed of weights, sampling and augmentation.")]
 Threads = Annotated[int, typer.Option(help="CPU threads of the training step; more processes prepare batches.")]
-Resume = Annotated[bool, typer.Option(help="Go on from the checkpoint in --out, if there is one.")]
-Restart = Annotated[bool, typer.Option("--restart", help="Begin the learning-rate schedule again at the checkpoint.")]
+Resume = Annotated[bool, typer.Option(help="Resume from the checkpoint in --out, if there is one.")]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Warm restart of the learning-rate schedule at the checkpoint.")
+]
 Start = Annotated[
     Path | None,
-    typer.Option(metavar="ONNX", help="Earlier model.onnx to go on from, at a lower rate.  [default: from scratch]"),
+    typer.Option(metavar="ONNX", help="Earlier model.onnx to finetune, at a lower rate.  [default: from scratch]"),
 ]
 
 

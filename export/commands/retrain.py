@@ -29,7 +29,7 @@ def promote(
         str | None, typer.Option(metavar="REASON", help="Promote although a metric fell; kept in the manifest.")
     ] = None,
 ) -> None:
-    """Measure a candidate beside the current mask classifier, and let it take its place if nothing fell."""
+    """Compare a candidate with the current mask classifier, and replace that if no metric fell."""
     if approve is not None and not approve.strip():
         raise UsageError('--approve: empty; say why the candidate shall be promoted: --approve "reason"')
     data = val_data(data).resolve()
@@ -46,7 +46,7 @@ def label(
     every: Annotated[int, typer.Option(min=1, help="Of a clip, every Nth frame.")] = 25,
     assignments: Assignments = None,
 ) -> None:
-    """Label pictures and clips by the current models, the most doubtful faces first, marked for review."""
+    """Label pictures and clips with the current models, the most uncertain faces first, marked for review."""
     from edge_app.config.layers import resolve
     from export.classifier.label import label as write
 

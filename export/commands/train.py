@@ -42,7 +42,7 @@ def train_classifier(
     ] = None,
     start: Start = None,
     teacher: Annotated[
-        list[Path] | None, typer.Option(metavar="ONNX", help="From `train-teacher`, to learn from; may be repeated.")
+        list[Path] | None, typer.Option(metavar="ONNX", help="From `train-teacher`, to distil from; may be repeated.")
     ] = None,
 ) -> None:
     """Train the mask classifier on the shared data."""
@@ -78,7 +78,7 @@ def train_detector(
     restart: Restart = False,
     start: Start = None,
     teacher: Annotated[
-        list[Path] | None, typer.Option(metavar="ONNX", help="Detector to learn from; may be repeated.")
+        list[Path] | None, typer.Option(metavar="ONNX", help="Detector to distil from; may be repeated.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu, or cuda beside a GPU.")] = "cpu",
     workers: Annotated[int, typer.Option(min=1, help="Processes that prepare batches; a GPU needs many.")] = 1,
@@ -86,7 +86,7 @@ def train_detector(
         int | None, typer.Option(min=1, help="Windows of 320 px a step.  [default: that of a resumed run, or 32]")
     ] = None,
     times: Annotated[
-        int, typer.Option(min=1, help="Width of the net; a wider one gives teacher.onnx, for --teacher.")
+        int, typer.Option(min=1, help="Width multiplier; a wider net gives teacher.onnx, for --teacher.")
     ] = 1,
     mix: Annotated[bool, typer.Option(help="Distil on mixup images as well; slower.")] = False,
 ) -> None:
@@ -124,8 +124,8 @@ def mine_detector(
     sheets: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for contact sheets, which show people.")],
     folder: Folder = None,
 ) -> None:
-    """Find where the face detector errs on its training pictures. Sort the table by the sheets, change its last column
-    where a face is, drop the lines you leave unsorted, and add the rest to models/face_detector/hard.csv."""
+    """Mine hard examples: errors of the face detector on its training pictures. Review the table with the sheets,
+    change its last column where a face is, drop unreviewed lines, and add the rest to models/face_detector/hard.csv."""
     need_data("scenes/train.json")
     from export.common.engines import open_engine
     from export.detector import mining
@@ -133,10 +133,10 @@ def mine_detector(
 
     scenes = [scene for _, part in training_scenes(out.parent / "scenes.npz") for scene in part]
     mining.apply_table(scenes, mining.read(mining.hard_file()))
-    places = mining.mine(open_engine(folder or models_dir() / "face_detector", "onnxruntime"), scenes)
-    mining.write(out, places)
-    mining.sheets(sheets, scenes, places)
-    print(f"{out}: {len(places)} places; {sheets}: false positives by their lines")
+    examples = mining.mine(open_engine(folder or models_dir() / "face_detector", "onnxruntime"), scenes)
+    mining.write(out, examples)
+    mining.sheets(sheets, scenes, examples)
+    print(f"{out}: {len(examples)} hard examples; {sheets}: false positives by their lines")
 
 
 def release(

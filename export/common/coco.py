@@ -1,4 +1,4 @@
-"""Read a COCO file of labelled faces, or say in one line what is wrong with it."""
+"""Read and validate a COCO file of labelled faces; errors are one line."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Detectors as the workshop uses them: opened from a model folder or a bare ONNX file, and what their rows mean."""
+"""Detectors for the workshop: opened from a model folder or a bare ONNX file, and accessors of their output rows."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from edge_app.vision.detector import ENGINES, Engine, OnnxRuntimeEngine, OpenCvE
 Array = npt.NDArray[np.float32]
 
 LOWEST_SCORE = 0.02
-OVERLAP = 0.3  # IoU from which the lower of two detections is dropped
+OVERLAP = 0.3  # IoU threshold of non-maximum suppression
 
 
 def open_engine(model: Path, kind: str = "opencv", threads: int = 1, score: float = LOWEST_SCORE) -> Engine:
     """An engine from a model folder, or from a peer's ONNX file of the same contract without a manifest.
 
-    score: lowest of the detections it gives.
+    score: score threshold.
     """
     cv2.setNumThreads(threads)
     if model.is_dir():
@@ -30,7 +30,7 @@ def open_engine(model: Path, kind: str = "opencv", threads: int = 1, score: floa
             return OpenCvEngine(model.read_bytes(), score, OVERLAP)
         except (OSError, cv2.error) as error:
             raise ModelError(f"{model}: OpenCV cannot load it ({first_line(error)}): expected an ONNX file") from None
-    # ONNX Runtime holds a network to the sizes that it declares: set them free.
+    # ONNX Runtime enforces the declared sizes: make them dynamic.
     try:
         network = onnx.load(model)
     except Exception as error:  # protobuf raises its own types

@@ -1,4 +1,4 @@
-"""Weights out of a released ONNX file, back into a network that can be trained on: no checkpoint need be kept."""
+"""Weights of a released ONNX file, back into a network to finetune: no checkpoint needs to be kept."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,11 +12,11 @@ from edge_app.errors import UsageError, first_line
 from edge_app.inference.manifest import MANIFEST
 from edge_app.inference.model import Model
 
-RELEASED = " of version "  # stands in what `origin` says of a released file
+RELEASED = " of version "  # part of the `origin` of a released file
 
 
 def origin(file: Path) -> str:
-    """What an ONNX file is: what it says of itself, else its version in the manifest beside it, else its name.
+    """The provenance of an ONNX file: its doc string, else its version in the manifest beside it, else its name.
 
     Raises:
         UsageError: not an ONNX file.
@@ -52,8 +52,9 @@ def kernels(file: Path) -> list[Tensor]:
 def load_onnx_weights(net: nn.Module, file: Path, inputs: Iterable[Tensor], scale: float = 1.0) -> None:
     """Load the weights of an export back into `net`, whose layers stand in the order in which it runs them.
 
-    Export has folded each batch norm into the convolution before it. Here each gets the mean and variance of what it
-    sees as its own, and a scale and bias that undo them: the function stays, and training finds a norm that works.
+    Export has folded each batch norm ('Batch Normalization', 1502.03167) into the convolution before it. Here each gets
+    the mean and variance of its input as running statistics, and a scale and bias that undo them: the function stays
+    the same, and training finds a working norm.
 
     Args:
         net: changed in place.
@@ -79,10 +80,10 @@ def load_onnx_weights(net: nn.Module, file: Path, inputs: Iterable[Tensor], scal
     net.eval()
     seen: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {norm: [] for norm in norms}
 
-    def look(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
+    def record(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
         seen[norm].append((args[0].mean((0, 2, 3)), args[0].square().mean((0, 2, 3))))
 
-    hooks = [norm.register_forward_pre_hook(look) for norm in norms]
+    hooks = [norm.register_forward_pre_hook(record) for norm in norms]
     for x in inputs:
         net(x)
     net.train(training)

@@ -1,4 +1,4 @@
-"""What a training sets before its first step, in one object that its checkpoints keep."""
+"""The hyperparameters of a training, in one object that its checkpoints keep."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -7,11 +7,11 @@ from typing import Any, Self
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hyperparameters:
-    """Those of every training; each model's own are a subclass.
+    """Those common to every training; each model has a subclass.
 
-    batch: samples a step. rate: peak of the learning rate. weight_decay: of the kernels, see `Muon`. warmup: share of
-    the schedule. ema_decay: of the averaged weights, the share that a step leaves. gradient_clip: longest gradient.
-    restart: share of the peak that a schedule has which begins again on a trained net, as in 'SGDR' (1608.03983).
+    batch: batch size. rate: peak learning rate. weight_decay: of the kernels, see `Muon`. warmup: share of the
+    schedule. ema_decay: of the exponential moving average of the weights. gradient_clip: maximum gradient norm.
+    restart: peak of a warm restart on a trained net, as a share of `rate` ('SGDR', 1608.03983).
     """
 
     batch: int
@@ -24,7 +24,7 @@ class Hyperparameters:
 
     @classmethod
     def recorded(cls, state: Mapping[str, Any] | None) -> Self | None:
-        """Those in a checkpoint's state; None: it is older than they are, or holds others."""
+        """Those in a checkpoint's state; None: an older checkpoint without them, or with other ones."""
         given = (state or {}).get(KEY)
         return cls(**given) if given and given.keys() == {field.name for field in fields(cls)} else None
 

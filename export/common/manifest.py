@@ -13,13 +13,13 @@ OPSET = 17
 
 
 def entry(path: Path) -> dict[str, Any]:
-    """What the manifest says of one file."""
+    """The manifest entry of one file."""
     data = path.read_bytes()
     return {"file": path.name, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
 def write_manifest(folder: Path, files: dict[str, str], **rest: Any) -> Manifest:
-    """Write `manifest.json` and the card made from it.
+    """Write `manifest.json` and the card generated from it.
 
     Args:
         folder: the model folder.
@@ -37,7 +37,7 @@ def write_manifest(folder: Path, files: dict[str, str], **rest: Any) -> Manifest
 
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `manifest.json`, at once, and the card made from it."""
+    """Write `manifest.json` atomically, and the card generated from it."""
     text = json.dumps(manifest.model_dump(exclude_none=True), indent=2, ensure_ascii=False)
     partial = folder / f"{MANIFEST}.partial"
     partial.write_text(text + "\n", encoding="utf-8")
@@ -46,7 +46,7 @@ def save_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def step(manifest: Manifest, stage: Stage, metrics: dict[str, Any], n: int, data: str, approved: str | None) -> Step:
-    """The line of the history that says that this model has now reached `stage`."""
+    """The history entry of a model that has just reached `stage`."""
     return Step(
         stage=stage,
         time=datetime.now(UTC).isoformat(timespec="seconds"),

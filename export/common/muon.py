@@ -1,8 +1,8 @@
-"""Muon for convolution kernels, AdamW for what else a network learns.
+"""Muon for convolution kernels, AdamW (1711.05101) for all other parameters.
 
-Muon orthogonalises each step of a matrix, so that it learns in every direction at the same pace ('Muon is Scalable for
-LLM Training', 2502.16982, whose scaling takes AdamW's rate and decay as they are). `torch.optim.Muon` takes matrices
-alone; a kernel (out, in, kh, kw) is one of (out, in * kh * kw).
+Muon orthogonalises the update of a matrix, so that all its singular values are alike ('Muon is Scalable for
+LLM Training', 2502.16982, whose scaling allows AdamW's learning rate and weight decay). `torch.optim.Muon` takes
+matrices only; a kernel (out, in, kh, kw) is viewed as (out, in * kh * kw).
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ class Muon:
 
     def __init__(self, net: nn.Module, rate: float, decay: float) -> None:
         self.net = net
-        # The rows of a depthwise kernel belong to channels that have nothing to do with each other.
+        # The rows of a depthwise kernel belong to independent channels: no matrix to orthogonalise.
         self.kernels = [p for p in net.parameters() if p.ndim == 4 and p.shape[1] > 1]
         # A step moves the matrix, and with it the kernel, whose memory it shares.
         self.matrices = [nn.Parameter(last(p.detach()).view(len(p), -1)) for p in self.kernels]

@@ -1,4 +1,4 @@
-"""What the manifests of both models say of their training."""
+"""The training facts in the manifests of both models."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ CAUTION = "Web images of mixed or no licence, used for training and evaluation o
 def command_line(
     train: str, start: str, teacher: str, state: Mapping[str, Any], usual: Mapping[str, Any] | None = None
 ) -> str:
-    """What trains such a model; start: its released file, to begin at or learn from; teacher: another to learn from."""
+    """The command of such a training. start: the released file, finetuned or a teacher; teacher: another one."""
     return " ".join(
         [
             f"python -m export {train} --minutes {state.get('spent', 0) / 60:.0f} --seed {state.get('seed', 0)}",
@@ -25,5 +25,5 @@ def command_line(
 
 
 def recorded(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The hyperparameters that a run wrote into its checkpoint, as a manifest's `training` tells them."""
+    """The hyperparameters in a checkpoint, as an entry of a manifest's `training`."""
     return {KEY: state.get(KEY, "not recorded by this run")}

@@ -1,4 +1,4 @@
-"""One training run, whatever it trains: steps until the budget is spent, averaged weights, checkpoints, a curve."""
+"""The training loop of any model: steps until the budget is spent, averaged weights, checkpoints, a learning curve."""
 
 import copy
 import time
@@ -12,25 +12,25 @@ from torch import Tensor, nn
 
 from export.common.hyperparameters import KEY, Hyperparameters
 from export.common.muon import Muon
-from export.common.training import Budget, Curve, cosine_rate, follow, save_checkpoint
+from export.common.training import Budget, Curve, cosine_rate, save_checkpoint, update_ema
 
 CHECKPOINT_S = 120
 
 
 class Run:
-    """Iterate to train: each round wants one `learn`, and gives the share of the schedule that is behind it, 0..1.
+    """Iterate over it to train, and call `learn` once per iteration; yields the elapsed share of the schedule, 0..1.
 
     Args:
         out: folder for checkpoint.pt, curve.csv and curve.png.
         net: in `torch.channels_last`.
         minutes: of all resumed runs together.
-        state: the checkpoint to go on from.
+        state: the checkpoint to resume from.
         hyperparameters: those of its schedule and optimizer are used; all are kept in the checkpoint.
-        restart: begin the schedule again at the checkpoint's averaged net, with `restart` of the peak rate.
-        facts: what else the checkpoint shall hold.
+        restart: warm restart of the schedule at the checkpoint's averaged net, with `restart` of the peak rate.
+        facts: further entries of the checkpoint.
         optimizer: of the net's parameters; None: `Muon`.
-        trained: the net was trained before this run: its schedule too has `restart` of the peak rate.
-        clock: seconds since any moment.
+        trained: the net is finetuned: its schedule too has `restart` of the peak rate.
+        clock: gives seconds; monotonic.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Run:
             while (fraction := self.budget.fraction) < 1:
                 yield fraction
                 progress.update(bar, completed=self.budget.spent, text=f"step {self.step} loss {self.loss:.3f}")
-        if self.since or not self.path.is_file():  # no minutes: the weights at the start, to be averaged with others
+        if self.since or not self.path.is_file():  # no step taken: the initial weights, to be averaged with others
             self.save()
 
     def learn(self, parts: dict[str, Tensor], **seen: float) -> None:
-        """One step down the sum of a loss's parts; the curve gets the mean of each, and of what else was `seen`."""
+        """One optimizer step on the sum of the loss terms; the curve gets the mean of each term and of `seen`."""
         for group in self.optimizer.param_groups:
             group["lr"] = cosine_rate(self.peak, self.hyperparameters.warmup, self.budget.fraction)
         costs = torch.stack(list(parts.values()))
@@ -74,8 +74,8 @@ class Run:
         costs.sum().backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.hyperparameters.gradient_clip)
         self.optimizer.step()
-        follow(self.average, self.net, min(self.hyperparameters.ema_decay, (1 + self.step) / (20 + self.step)))
-        values = costs.tolist()  # at once: each time a GPU is waited for
+        update_ema(self.average, self.net, min(self.hyperparameters.ema_decay, (1 + self.step) / (20 + self.step)))
+        values = costs.tolist()  # one synchronisation with the GPU
         self.step, self.since, self.loss = self.step + 1, self.since + 1, sum(values)
         for name, value in {**dict(zip(parts, values, strict=True)), **seen}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value

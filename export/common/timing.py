@@ -1,4 +1,4 @@
-"""Times that may be compared: of calls that take turns, in one process, on one thread each."""
+"""Comparable timings: calls take turns in one process, on one thread each."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def in_turn(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median milliseconds of each call. They take turns, so that a slow moment hits all."""
+    """Median milliseconds of each call. They are interleaved, so that a slow moment affects all."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():

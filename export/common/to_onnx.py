@@ -15,7 +15,7 @@ TOLERANCE = 1e-3  # largest difference of an output between torch and onnxruntim
 
 
 def describe(file: Path, text: str) -> None:
-    """Let an ONNX file say of itself what it is, for `from_onnx.origin`."""
+    """Set the doc string of an ONNX file, its provenance for `from_onnx.origin`."""
     model = onnx.load(file)
     model.doc_string = text
     onnx.save(model, file)
@@ -28,7 +28,7 @@ def write_onnx(
 
     Args:
         net: in evaluation mode. sample: its input, named `input` in the file.
-        outputs: names, in order. axes: tensor name -> axis -> name of each axis that stays free.
+        outputs: names, in order. axes: tensor name -> axis -> name of each dynamic axis.
 
     Raises:
         ValueError: they differ by more than `TOLERANCE`.

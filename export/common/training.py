@@ -1,4 +1,4 @@
-"""What every training shares: a time budget, resumable checkpoints, a learning curve."""
+"""Shared parts of a training: time budget, schedule, weight averaging, resumable checkpoints, learning curve."""
 
 import csv
 import itertools
@@ -27,8 +27,8 @@ class Budget:
     Args:
         minutes: total allowance.
         spent: seconds that earlier runs used.
-        origin: of those, the seconds before the schedule began, or began again.
-        clock: seconds since any moment.
+        origin: of those, the seconds before the schedule started, or restarted.
+        clock: gives seconds; monotonic.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class Budget:
 
     @property
     def fraction(self) -> float:
-        """Share of the schedule's time used, 0..1; learning rates go by it."""
+        """Elapsed share of the schedule, 0..1, which sets the learning rate."""
         allowed = self.seconds - self.origin
         return min(1.0, (self.spent - self.origin) / allowed) if allowed > 0 else 1.0
 
 
 def cosine_rate(peak: float, warmup: float, fraction: float) -> float:
-    """Learning rate at a share of the budget: linear warm-up over `warmup`, then a cosine down to 1 % of `peak`."""
+    """Learning rate at a share of the budget: linear warmup, then cosine annealing to 1 % of `peak` (1608.03983)."""
     if fraction < warmup:
         return peak * max(fraction / warmup, 0.02)
     t = (fraction - warmup) / (1 - warmup)
@@ -57,8 +57,8 @@ def cosine_rate(peak: float, warmup: float, fraction: float) -> float:
 
 
 @torch.no_grad()
-def follow(average: torch.nn.Module, net: torch.nn.Module, decay: float) -> None:
-    """Move averaged weights towards trained ones by 1 - decay; counters are copied."""
+def update_ema(average: torch.nn.Module, net: torch.nn.Module, decay: float) -> None:
+    """Update the exponential moving average of the weights by 1 - decay; integer buffers are copied."""
     for a, b in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
         if a.dtype.is_floating_point:
             a.lerp_(b, 1 - decay)
@@ -75,8 +75,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def average_checkpoints(paths: list[Path]) -> dict[str, Any]:
-    """The last checkpoint with the mean of all averaged weights: where each of two runs of one training got better at
-    something else, their mean often keeps both ('Model soups', 2203.05482)."""
+    """The last checkpoint with the uniform mean of all averaged weights ('Model soups', 2203.05482)."""
     states = [_read(path) for path in paths]
     mean = {
         name: torch.stack([s["average"][name] for s in states]).mean(0) if last.dtype.is_floating_point else last
@@ -91,12 +90,12 @@ def average_checkpoints(paths: list[Path]) -> dict[str, Any]:
 
 
 def once(*lists: list[str]) -> list[str]:
-    """What is in any of the lists, each thing once, in the order of its first appearance."""
+    """The union of the lists, without duplicates, in order of first appearance."""
     return list(dict.fromkeys(itertools.chain(*lists)))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The state that a training saved there, None where there is no such file.
+    """The state of a checkpoint file; None where there is no such file.
 
     Raises:
         UsageError: the file is no checkpoint, or a damaged one.

@@ -1,4 +1,7 @@
-"""From scenes to windows for training: random scale and crop, synthetic masks, backs of heads, mosaic, letterbox."""
+"""Geometric augmentation, scenes to training windows: random scale and crop, mosaic, letterbox, flip, rotation.
+
+Synthetic masks and backs of heads are drawn here too, see `paint`.
+"""
 
 from dataclasses import dataclass
 
@@ -14,10 +17,10 @@ from export.detector.paint import Image, draw_back_of_head, draw_mask
 from export.detector.scene import Scene
 
 SMALLEST = 6.0  # faces under this many pixels in the crop are ignored: half a cell of the finest map
-# A face of which less is left by the crop is doubtful, as people seldom label what a picture cuts off; one that still
-# takes more than this share of the window is ignored, or faces that fill the frame would be doubted with it.
+# A truncated face with a smaller visible share is doubtful, as annotators seldom label those; one that still takes more
+# than LARGE of the window is ignored, or faces that fill the frame would be trained as doubtful.
 VISIBLE, LARGE = 0.5, 0.3
-MIRRORED = [1, 0, 2, 4, 3]  # landmarks, where left and right have changed places
+MIRRORED = [1, 0, 2, 4, 3]  # order of the landmarks after a horizontal flip
 
 
 @dataclass(slots=True)
@@ -33,11 +36,11 @@ class Sample:
 def random_crop(
     scene: Scene, size: int, rng: np.random.Generator, goal: Array | None = None, hp: Hyperparameters = DEFAULTS
 ) -> Sample:
-    """Cut a (size, size) window out of a scene at a random scale; `goal`, a box xyxy, shall be in it.
+    """Random resized crop: a (size, size) window of a scene; `goal`, a box xyxy, is inside it.
 
-    Half of the time, and always with a goal, the picture has a long side of the window's to 720 pixels, as the runtime
-    shows it at 320 and at 640, and the window is a part of it; otherwise one face is chosen and brought to a size drawn
-    evenly in log scale from 8 pixels, or in windows over 320 px at times from half of the window, to most of it.
+    Half of the time, and always with a goal, the picture is scaled to a long side from the window's to 720 pixels, as
+    the runtime scales it to 320 and 640, and cropped at random; otherwise one face is chosen and scaled to a size drawn
+    log-uniformly from 8 pixels, or in windows over 320 px at times from half of the window, to most of it.
     """
     image = scene.image()
     height, width = image.shape[:2]
@@ -57,19 +60,19 @@ def random_crop(
             kinds[i] = UNCOVERED if under else FACE
     landmarks, boxes, kinds = landmarks[kept], boxes[kept], kinds[kept]
     faces = np.flatnonzero(kinds > IGNORE)
-    fitting = size / max(height, width)  # the scale that shows all of it
+    fitting = size / max(height, width)  # the scale at which the whole picture fits
     focus = np.array([width, height]) * rng.uniform(0.3, 0.7, 2)
     if goal is not None or len(faces) == 0 or rng.random() < 0.5:
         side = np.exp(rng.uniform(np.log(0.7 * size), np.log(max(size, 720))))
         scale = side / max(height, width)
-        # Anywhere in the picture, as long as the window stays inside it where it can.
+        # A random position; the window stays inside the picture where it fits.
         room = np.maximum(0, np.array([width, height]) - size / scale) / 2
         focus = np.array([width, height]) / 2 + rng.uniform(-1, 1, 2) * room + rng.normal(0, 0.03, 2) * size / scale
         if goal is not None:
             reach = np.maximum(0, size / scale - (goal[2:] - goal[:2])) / 2
             focus = np.clip(focus, (goal[:2] + goal[2:]) / 2 - reach, (goal[:2] + goal[2:]) / 2 + reach)
     else:
-        # Small windows show every size; most of the larger ones are there for the faces that fill them.
+        # Small windows have faces of all sizes; most larger ones have faces that fill them.
         filling = size > 320 and rng.random() < 0.7
         sides = (boxes[faces, 2:] - boxes[faces, :2]).max(1)
         one = int(sides.argmax() if filling else rng.integers(len(faces)))
@@ -86,7 +89,7 @@ def random_crop(
     stretch = np.exp(rng.normal(0, hp.stretch) * np.array([1, -1]))
     linear = stretch[:, None] * linear
     affine = np.c_[linear, size / 2 - linear @ focus].astype(np.float32)
-    if scale < 0.5:  # area averaging first, else shrinking aliases in a way no camera does
+    if scale < 0.5:  # area averaging first, against aliasing
         k = 2.0 * scale
         small = (max(1, round(width * k)), max(1, round(height * k)))
         image = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
@@ -95,7 +98,7 @@ def random_crop(
         fit = affine
     border = int(rng.integers(0, 256)) if rng.random() < 0.5 else 0
     canvas = cv2.warpAffine(image, fit, (size, size), flags=cv2.INTER_LINEAR, borderValue=(border, border, border))
-    # A box keeps its size through a small turn; only its centre moves.
+    # A small rotation moves a box's centre; its size is kept.
     centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2 * scale * stretch
     centre = centre @ affine[:, :2].T + affine[:, 2]
     points = landmarks @ affine[:, :2].T + affine[:, 2]
@@ -112,8 +115,8 @@ def random_crop(
 
 
 def letterbox(scene: Scene, size: int, rng: np.random.Generator) -> Sample:
-    """A picture as the runtime shows it: its long side that of a (size, size) window, or half of the time a little
-    less; either way round, anywhere in the window."""
+    """A whole picture scaled to the long side of a (size, size) window, or half of the time a little less, padded, with
+    a random flip and position."""
     image, scale = at_long_side(scene.image(), round(size * min(1.0, rng.uniform(0.85, 1.15))))
     height, width = image.shape[:2]
     boxes, landmarks = scene.boxes * scale, scene.landmarks * scale
@@ -128,7 +131,7 @@ def letterbox(scene: Scene, size: int, rng: np.random.Generator) -> Sample:
 
 
 def clip_boxes(sample: Sample) -> Sample:
-    """Cut boxes at the window's edge; drop what is outside, doubt what is mostly outside, ignore what is tiny."""
+    """Clip boxes to the window; drop those outside, make mostly truncated ones doubtful, ignore tiny ones."""
     size = sample.image.shape[0]
     cut = np.clip(sample.boxes, 0, size)
     sides = cut[:, 2:] - cut[:, :2]
@@ -140,13 +143,13 @@ def clip_boxes(sample: Sample) -> Sample:
 
 
 def relabel_truncated(kinds: npt.NDArray[np.int64], visible: Array, share: Array) -> npt.NDArray[np.int64]:
-    """The kinds of boxes of which a part is visible, and that have a share of the window's side, (n,) each."""
+    """The kinds of boxes after truncation. visible: remaining share of each box; share: of the window's side; (n,)."""
     cut = (visible < VISIBLE) & (kinds > IGNORE)
     return np.where(cut, np.where(share > LARGE, IGNORE, DOUBTFUL), kinds)
 
 
 def mosaic(scenes: list[Scene], size: int, rng: np.random.Generator, hp: Hyperparameters = DEFAULTS) -> Sample:
-    """Four scenes in one window: more faces and more scales a sample, and edges where no background is."""
+    """Mosaic augmentation, four scenes in one window ('YOLOv4', 2004.10934)."""
     x, y = (int(v) for v in rng.uniform(0.35, 0.65, 2) * size)
     canvas = np.zeros((size, size, 3), np.uint8)
     parts = []

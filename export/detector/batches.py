@@ -19,8 +19,8 @@ KINDS_PASTED = (FACE, UNCOVERED, DOUBTFUL)
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A place of a scene to be pasted elsewhere. box: float32 (4,) xyxy pixels. kind: of the face there; None: none is.
-    landmarks: (5, 2) pixels, NaN where unknown. badly: it wears a mask, and nose or mouth show."""
+    """A region of a scene for copy-paste. box: float32 (4,) xyxy pixels. kind: of its face; None: a hard negative.
+    landmarks: (5, 2) pixels, NaN where unknown. badly: it is masked incorrectly, nose or mouth show."""
 
     scene: Scene
     box: Array
@@ -30,8 +30,8 @@ class Spot:
 
 
 def spots(scene: Scene) -> tuple[list[Spot], list[Spot]]:
-    """What of a scene may be pasted elsewhere: the places that hold no face, where an earlier net saw one, and the
-    faces apart from others in pictures labelled by hand, those that people left out too."""
+    """The regions of a scene for copy-paste: its hard negatives (false positives of an earlier net), and the isolated
+    faces of pictures labelled by hand, doubtful ones included."""
     empty = [Spot(scene, goal) for goal in scene.hard if not len(scene.boxes) or not iou(goal[None], scene.boxes).any()]
     faces = []
     if scene.by_hand:
@@ -44,20 +44,19 @@ def spots(scene: Scene) -> tuple[list[Spot], list[Spot]]:
 
 
 def paste(sample: Sample, spot: Spot, rng: np.random.Generator) -> None:
-    """Paste a spot with a little around it into a sample, in place: turned, lit otherwise, at any size from 12 pixels
-    to a third of the window, where nothing is marked ('Simple Copy-Paste', 2012.07177). Without it
-    a net memorises the one fist of a picture, and a face by its surroundings."""
+    """Copy-paste augmentation in place ('Simple Copy-Paste', 2012.07177): the region with a margin, rotated, with other
+    brightness, at 12 pixels to a third of the window, where no box is. Without it a net memorises single pictures."""
     size, sides = sample.image.shape[0], spot.box[2:] - spot.box[:2]
     zoom = min(3.0, float(np.exp(rng.uniform(np.log(12), np.log(size / 3)))) / float(sides.max()))
     half = sides / 2 * zoom
-    centre = rng.uniform(half, size - half)  # whole in the window, as boxes of faces are
+    centre = rng.uniform(half, size - half)  # not truncated by the window
     near = np.hstack([centre - 1.5 * half, centre + 1.5 * half])
     free = np.minimum(near[2:], sample.boxes[:, 2:]) - np.maximum(near[:2], sample.boxes[:, :2])
     x0, y0 = np.maximum(near[:2], 0).astype(int)
     x1, y1 = np.minimum(near[2:] + 1, size).astype(int)
     if (free > 0).all(1).any() or x1 - x0 < 8 or y1 - y0 < 8:
         return
-    # As heads are; a hand that is no face may be at any turn.
+    # Faces are upright; a negative may have any rotation.
     turn = rng.uniform(-np.pi, np.pi) if spot.kind is None and rng.random() < 0.2 else rng.normal(0, 0.2)
     cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)
     flip = rng.random() < 0.5
@@ -95,10 +94,10 @@ class Batches(IterableDataset[list[Sample]]):
 
     def __iter__(self) -> Iterator[list[Sample]]:
         worker = get_worker_info()
-        rng = np.random.default_rng([self.seed, worker.id] if worker else self.seed)  # each process makes its own
+        rng = np.random.default_rng([self.seed, worker.id] if worker else self.seed)  # each worker has its own stream
         while True:
-            # Mostly 320, the size boards use; the larger ones show faces of up to 608 pixels, and whole pictures as the
-            # runtime sees them at 640.
+            # Multi-scale training: mostly 320, the size boards use; larger windows have faces of up to 608 pixels, and
+            # whole pictures as the runtime scales them to 640.
             size = int(rng.choice([320, 480, 640], p=[0.68, 0.08, 0.24]))
             yield [self.sample(size, rng) for _ in range(max(1, round(self.hp.batch * (320 / size) ** 2)))]
 

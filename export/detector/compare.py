@@ -1,4 +1,4 @@
-"""Two face detectors of the same contract side by side: time in turn on the same picture, and landmarks."""
+"""Compare two face detectors of the same contract: interleaved timing on the same picture, and landmarks."""
 
 from functools import partial
 from typing import Any
@@ -12,22 +12,21 @@ from export.common.engines import Array, iou, landmarks, xyxy
 from export.common.timing import in_turn
 from export.detector.evaluate import Picture, load
 
-SURE = 0.8  # a peer's landmarks are compared where it is this sure of the face
+SURE = 0.8  # lowest score at which a peer's landmarks are compared
 CLOSE = 0.08  # of the face width
 
 
 def race(engines: dict[str, Engine], picture: Picture, side: int) -> dict[str, float]:
     """Median milliseconds of each engine on the picture as a square.
 
-    Engines give no boxes under the score that they were opened at; at a score far below any use, sorting out hundreds
-    of boxes would be a tenth of the time.
+    At the score threshold of each engine: with a much lower one NMS of hundreds of boxes would be a tenth of the time.
     """
     square = np.asarray(cv2.resize(load(picture), (side, side), interpolation=cv2.INTER_AREA), np.uint8)
     return in_turn({name: partial(engine, square) for name, engine in engines.items()}, rounds=100)
 
 
 def landmark_gap(engine: Engine, peer: Engine, pictures: list[Picture], long_side: int, score: float) -> dict[str, Any]:
-    """How far an engine's five points are from a peer's, in face widths, on faces that both find.
+    """Landmark error of an engine against a peer, in face widths, on faces that both detect.
 
     Args:
         score: lowest score of the engine's own detections.

@@ -1,9 +1,9 @@
 """Training data of the face detector: sets, labels and landmarks.
 
-Sets: scenes/train.json, auto_bare.json, auto_street.json and photos/train. The labels hold no landmarks; where a
-teacher detector (YuNet) sees the same face, its five points are taken for the landmark loss and for drawing masks.
-Photos carry one label a picture and no box: there the teacher's confident boxes are the faces, its doubtful ones are
-ignored. Val splits are never read here.
+Sets: scenes/train.json, auto_bare.json, auto_street.json and photos/train. The labels have no landmarks; where
+YuNet detects the same face, its five points are pseudo-labels for the landmark loss and for drawing masks. Photos have
+one label a picture and no box: there YuNet's confident boxes are pseudo-labels, less confident ones are ignored. Val
+splits are never read here.
 """
 
 from pathlib import Path
@@ -18,20 +18,20 @@ from export.common import coco as coco_file
 from export.common.engines import Array, iou, landmarks, open_engine, xyxy
 from export.detector.scene import Pixels, Scene, read_scenes, write_scenes
 
-# Kinds of a box. `FACE` wears a mask, or nobody said; of an `UNCOVERED` face, nose or mouth are known to show. A
-# `DOUBTFUL` face is one that the people who labelled its picture left out: turned away, hidden or blurred, it says less
-# about a mask than those they labelled, and shall score below them. Faces to be found are those above `IGNORE`.
+# Kinds of a box. `FACE` is masked, or unknown; of an `UNCOVERED` face, nose or mouth are known to show. A `DOUBTFUL`
+# face was left out by the annotators of its picture: turned away, occluded or blurred. It is trained to score below the
+# labelled ones. Positives are the kinds above `IGNORE`.
 DOUBTFUL, IGNORE, FACE, UNCOVERED = -1, 0, 1, 2
 UNCOVERED_LABELS = ("no_mask", "incorrect_mask")
 TEACHER_SURE, TEACHER_DOUBTFUL = 0.75, 0.3
-# How far a box reaches above the eyes and below the mouth, and how wide it is, in distances from eyes to mouth: medians
-# of the bare faces of ilc-2021. The boxes of other sets begin at the brows, in the hair or at the crown of the head.
+# How far a box extends above the eyes and below the mouth, and its width, in eye-to-mouth distances: medians of the
+# bare faces of ilc-2021. The boxes of other sets begin at the brows, in the hair or at the crown of the head.
 REACH = np.array([0.81, 0.68, 2.05], np.float32)
-FEWEST = 40  # bare faces with landmarks, enough to say where a set's boxes end
+FEWEST = 40  # bare faces with landmarks needed to estimate a set's box extents
 
 
 def name(file: Path) -> str:
-    """A picture's name in tables that hold on every machine; unique among the training sets."""
+    """A picture's machine-independent name in tables; unique among the training sets."""
     return f"{file.parent.name}/{file.name}"
 
 
@@ -79,13 +79,13 @@ def _picture(file: Path) -> tuple[Pixels, Pixels | None]:
 
 
 def read_photos(folder: Path, bare: bool, teacher: Path) -> list[Scene]:
-    """Photos of one label: the teacher's sure boxes are faces, its doubtful ones ignored; none sure: left out."""
+    """Photos of one label: the teacher's confident boxes are faces, less confident ones ignored; others are skipped."""
     net, scenes = open_engine(teacher, score=TEACHER_DOUBTFUL), []
     for path in track(sorted(folder.iterdir()), description=f"photos {folder.name}", transient=True):
         jpeg, image = _picture(path)
         if image is None:
             continue
-        # A face that fills a photo is beyond the teacher; a wide border brings it back into view.
+        # The teacher misses faces that fill a photo; padding makes them relatively smaller.
         pad = max(image.shape[:2]) // 4
         wide = np.asarray(cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT), np.uint8)
         rows = net(wide)
@@ -113,8 +113,8 @@ def load_sets(data: Path, teacher: Path, cache: Path) -> list[tuple[float, list[
     labelled, auto_bare, auto_street, bare, masked = read
     scarce = pictures_with(set(UNCOVERED_LABELS), train, images)
     return [
-        # Bare faces that people labelled are the hard ones, and scarce as badly worn masks are; those of auto_bare and
-        # the photos are what other detectors find. In all, bare and masked faces come about as often.
+        # Bare faces labelled by hand are the hard ones and as scarce as incorrect masks; those of auto_bare and the
+        # photos are pseudo-labels of other detectors. In all, bare and masked faces are about balanced.
         (0.30, [scene for scene in labelled if scene.name in scarce]),
         (0.17, [scene for scene in labelled if scene.name not in scarce]),
         (0.23, auto_bare),
@@ -125,7 +125,7 @@ def load_sets(data: Path, teacher: Path, cache: Path) -> list[tuple[float, list[
 
 
 def reach(scene: Scene) -> Array:
-    """(n, 3) how far the boxes of bare faces reach, as `REACH`; of upright faces with landmarks alone."""
+    """(n, 3) extents of the boxes of bare faces, as `REACH`; only of upright faces with landmarks."""
     known = scene.bare & (scene.kinds > IGNORE) & np.isfinite(scene.landmarks).all((1, 2))
     boxes, points = scene.boxes[known], scene.landmarks[known]
     eyes, mouth = points[:, :2].mean(1), points[:, 3:].mean(1)
@@ -136,8 +136,8 @@ def reach(scene: Scene) -> Array:
 
 
 def align_boxes(scenes: list[Scene]) -> None:
-    """Align the boxes of all faces, in place: their edges move by what their set's differ from `REACH`. Boxes that end
-    elsewhere in every set teach a net to guess whose labels it sees, and a score that says less of the fit of a box.
+    """Align the box conventions of all sets, in place: edges move by the difference of their set's medians to `REACH`.
+    With other conventions in every set a net learns to guess the set, and its score says less about localisation.
     """
     for source in {scene.source for scene in scenes}:
         own = [scene for scene in scenes if scene.source == source]

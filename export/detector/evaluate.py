@@ -1,8 +1,8 @@
-"""Measure a face detector on a COCO file: recall by label and size at fixed false positives an image, and AP.
+"""Evaluate a face detector on a COCO file: recall by label and size at fixed false positives per image, and AP.
 
 A detection matches a labelled face at IoU >= 0.3, or when three quarters of it lie inside and it covers at least an
 eighth of the face: sets differ in what they box, some label the head. Detections on `iscrowd` annotations (faces the
-annotators left out) count neither way; nor do faces or detections under 16 px, measured at long side 640.
+annotators left out) are ignored, and so are faces or detections under 16 px, measured at long side 640.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from edge_app.vision.detector import Engine
 from export.common import coco as coco_file
 from export.common.engines import LOWEST_SCORE, Array, iou, xyxy
 
-FALSE_RATE = 0.05  # false positives an image at which detectors are set to run
+FALSE_RATE = 0.05  # false positives per image, the operating point
 RATES = (0.02, FALSE_RATE, 0.1)
 LABELS = ("mask", "no_mask", "incorrect_mask")
 SMALLEST, SMALL, LARGE, REFERENCE = 16.0, 24.0, 48.0, 640.0  # pixels, at that long side
@@ -51,7 +51,7 @@ class Result:
     milliseconds: list[float] = field(default_factory=list)
 
     def threshold(self, rate: float) -> float:
-        """Score above which at most `rate` false positives an image remain."""
+        """Score threshold with at most `rate` false positives per image."""
         at = int(rate * self.images)
         return float(self.false[at]) if at < len(self.false) else LOWEST_SCORE
 
@@ -61,6 +61,7 @@ class Result:
         return (float(np.mean(np.array(chosen) > threshold)) if chosen else float("nan")), len(chosen)
 
     def average_precision(self) -> float:
+        """Area under the interpolated precision-recall curve."""
         found = self.scores[self.scores > 0]
         score = np.r_[found, self.false]
         order = np.argsort(-score, kind="stable")
@@ -130,7 +131,7 @@ def at_long_side(image: npt.NDArray[np.uint8], long_side: int) -> tuple[npt.NDAr
 
 
 def matches(detections: Array, boxes: Array) -> npt.NDArray[np.bool_]:
-    """bool (n, m): which detections count for which boxes."""
+    """bool (n, m): which detections match which boxes."""
     overlap = iou(detections, boxes)
     area_d = np.maximum((detections[:, 2:] - detections[:, :2]).prod(1), 1e-6)[:, None]
     area_b = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(1), 1e-6)[None]
@@ -183,7 +184,7 @@ def evaluate(engine: Engine, pictures: list[Picture], long_side: int) -> Result:
 
 def close_up(engine: Engine, pictures: list[Picture], long_side: int, threshold: float) -> dict[str, Any]:
     """Recall of faces that fill `FILLING` of a square frame of `long_side` pixels: each labelled face of `LARGE` pixels
-    and more is cut out of its picture with what is around it; where the picture ends its last pixels are repeated."""
+    and more is cropped with its surroundings; outside the picture the border pixels are repeated."""
     hits: dict[str, list[bool]] = {}
     for picture in pictures:
         image = load(picture)

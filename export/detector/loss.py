@@ -1,9 +1,10 @@
-"""Label assignment and loss: which cells answer for which face, and what their answers cost.
+"""Label assignment and loss of the anchor-free detector.
 
-Assignment is SimOTA ('YOLOX: Exceeding YOLO Series in 2021', 2107.08430), computed for all faces of a batch at once;
-the box loss is CIoU ('Distance-IoU Loss', 1911.08287); the cls target is the box's IoU, as in 'Generalized Focal
-Loss' (2006.04388), so that the score also ranks how well a box fits. Those costs of single cells hardly heed the few
-empty places that score highest, which set the threshold; `rank` does.
+Label assignment is SimOTA ('YOLOX: Exceeding YOLO Series in 2021', 2107.08430), computed for all faces of a batch at
+once. The box loss is CIoU ('Distance-IoU Loss', 1911.08287), the landmark loss smooth L1 ('Fast R-CNN', 1504.08083).
+The cls target is the IoU of the box ('Generalized Focal Loss', 2006.04388), so the score also ranks localisation;
+negatives are weighted by their own score ('VarifocalNet', 2008.13367). Such losses of single cells hardly depend on the
+few hardest negatives, which set the threshold; `partial_auc_loss` does.
 """
 
 import torch
@@ -14,13 +15,13 @@ from torchvision.ops import complete_box_iou_loss
 from export.detector.hyperparameters import DEFAULTS, Hyperparameters
 from export.detector.net import STRIDES
 
-CENTRE_RADIUS = 1.5  # strides; cells this near a face's centre may answer for it even outside a tiny box
-MOST_CELLS = 10  # cells that may answer for one face
-LARGEST = 6.0  # log size in strides, either way: a box that has no area in float32 has no CIoU, only NaN
+CENTRE_RADIUS = 1.5  # strides, of centre sampling: cells this near a face's centre are candidates too
+CANDIDATE_K = 10  # candidate cells of a face, whose summed IoU is SimOTA's dynamic k
+LARGEST = 6.0  # clamp of the log size in strides: the CIoU of a box without area in float32 is NaN
 
 
 def grid(size: tuple[int, int], device: torch.device) -> Tensor:
-    """(cells, 3) x, y, stride of every cell's corner in pixels, for an input of (height, width)."""
+    """Anchor points (cells, 3): x, y of every cell's corner in pixels, and stride, for an input of (height, width)."""
     parts = []
     for s in STRIDES:
         rows, columns = torch.meshgrid(
@@ -33,7 +34,7 @@ def grid(size: tuple[int, int], device: torch.device) -> Tensor:
 
 
 def decode(raw: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
-    """Raw answers (B, N, 16) -> boxes (B, N, 4) xyxy and landmarks (B, N, 5, 2) in pixels."""
+    """Raw predictions (B, N, 16) -> boxes (B, N, 4) xyxy and landmarks (B, N, 5, 2) in pixels."""
     corner, stride = cells[:, :2], cells[:, 2:]
     centre = corner + raw[..., 2:4] * stride
     half = raw[..., 4:6].clamp(-LARGEST, LARGEST).exp() * stride / 2
@@ -50,13 +51,13 @@ def pair_iou(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.no_grad()
 def assign(raw: Tensor, boxes: Tensor, cells: Tensor, faces: Tensor, owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """SimOTA over a whole batch.
+    """SimOTA label assignment over a whole batch.
 
     Args:
-        raw, boxes: (B, N, 16) answers and their decoded boxes. faces: (M, 4) of all; owner: (M,) picture index.
+        raw, boxes: (B, N, 16) predictions and their decoded boxes. faces: (M, 4) of all; owner: (M,) picture index.
 
     Returns:
-        picture index, cell index and face index of every assigned cell, each (P,).
+        picture index, cell index and face index of every positive (assigned cell), each (P,).
     """
     n = cells.shape[0]
     centres = cells[:, :2] + cells[:, 2:] / 2  # (N, 2)
@@ -67,54 +68,54 @@ def assign(raw: Tensor, boxes: Tensor, cells: Tensor, faces: Tensor, owner: Tens
     iou = pair_iou(boxes[owner], faces[:, None]) * candidate  # (M, N)
     score = (raw[..., 0].sigmoid() * raw[..., 1].sigmoid()).sqrt()[owner]  # (M, N)
     cost = -score.clamp(min=1e-6).log() - 3 * iou.clamp(min=1e-6).log() + 1e3 * ~(inside & near) + 1e6 * ~candidate
-    k = iou.topk(min(MOST_CELLS, n), 1).values.sum(1).int().clamp(min=1)  # (M,)
-    lowest, index = cost.topk(min(MOST_CELLS, n), 1, largest=False)  # (M, 10), ascending
+    k = iou.topk(min(CANDIDATE_K, n), 1).values.sum(1).int().clamp(min=1)  # (M,)
+    lowest, index = cost.topk(min(CANDIDATE_K, n), 1, largest=False)  # (M, 10), ascending
     chosen = (torch.arange(index.shape[1], device=k.device) < k[:, None]) & (lowest < 1e6)
     face, slot = chosen.nonzero(as_tuple=True)
     cell, price = index[face, slot], lowest[face, slot]
-    # A cell that several faces want goes to the one it costs least.
+    # A cell assigned to several faces goes to the one of least cost.
     key = owner[face] * n + cell
     cheapest = cost.new_full((int(raw.shape[0]) * n,), torch.inf).scatter_reduce(0, key, price, "amin")
     won = price <= cheapest[key]
-    # Faces that it costs exactly the same: the first has it.
+    # Equal costs: the first face.
     first = torch.full_like(cheapest, torch.inf).scatter_reduce(0, key[won], face[won].float(), "amin")
     won &= face == first[key]
     return owner[face][won], cell[won], face[won]
 
 
-def rank(negatives: Tensor, faces: Tensor, weight: Tensor, width: float = DEFAULTS.rank_width) -> Tensor:
-    """How often a rival scores above a face, among all pairs: 0..1.
+def partial_auc_loss(negatives: Tensor, faces: Tensor, weight: Tensor, width: float = DEFAULTS.rank_width) -> Tensor:
+    """Pairwise ranking loss, 1 - partial AUC: the share of (negative, face) pairs in the wrong order, 0..1.
 
-    Few false positives are allowed, so a face is found when it scores above nearly all that is empty: the area under
-    the ROC curve in that part alone ('A Structural SVM Based Approach for Optimizing Partial AUC', ICML 2013), each
-    comparison made smooth by a sigmoid. A face that scores hopelessly low, maybe labelled wrongly, pulls at nothing.
+    Few false positives are allowed, so a face is detected when it scores above nearly all negatives: the area under the
+    ROC curve at low false positive rates ('A Structural SVM Based Approach for Optimizing Partial AUC', ICML 2013), a
+    sigmoid in place of each comparison. A face with a far too low score, maybe mislabelled, gets hardly any gradient.
 
     Args:
         negatives: (R,) log-odds. faces: (M,) log-odds, -inf of those left out, see `best`.
-        weight: (M,) how much each face counts. width: log-odds over which a pair's order turns.
+        weight: (M,) of each face. width: temperature of the sigmoid, log-odds.
     """
     faces, weight = faces[faces.isfinite()], weight[faces.isfinite()]
     if len(negatives) == 0 or len(faces) == 0:
-        return (negatives.sum() + faces.sum()) * 0  # nothing, and still part of the graph
+        return (negatives.sum() + faces.sum()) * 0  # zero, and still part of the graph
     return weight @ ((negatives[None] - faces[:, None]) / width).sigmoid().mean(1) / weight.sum()
 
 
 def highest(score: Tensor, some: Tensor, count: int) -> Tensor:
-    """The highest `count` of (B, N) scores, or fewer, among the cells of `some`, bool (B, N)."""
+    """Online hard negatives: the `count` highest of (B, N) scores, or fewer, in the cells of `some`, bool (B, N)."""
     return score.masked_fill(~some, -torch.inf).flatten().topk(min(count, int(some.sum()))).values
 
 
 def best(score: Tensor, positive: tuple[Tensor, Tensor], face: Tensor, faces: int) -> Tensor:
-    """(faces,) the highest score (B, N) of each face's cells; -inf: it has lost them to another.
+    """(faces,) the highest score (B, N) of each face's cells; -inf: it has none, all went to others.
 
-    positive: picture and cell index of every assigned cell, (P,) each; face: (P,) the face that each answers for.
+    positive: picture and cell index of every positive, (P,) each; face: (P,) the face that each is assigned to.
     """
     return score.new_full((faces,), -torch.inf).scatter_reduce(0, face, score[positive], "amax")
 
 
-def covered(cells: Tensor, boxes: Tensor) -> Tensor:
-    """bool (M, N): cells within half a stride of each box (M, 4). A cell of a coarse map beside a small face would
-    answer for it too."""
+def cells_in_boxes(cells: Tensor, boxes: Tensor) -> Tensor:
+    """bool (M, N): cells within half a stride of each box (M, 4). A cell of a coarse map next to a small face may
+    predict it too."""
     centres, reach = cells[:, :2] + cells[:, 2:] / 2, cells[:, 2:] / 2
     return ((centres + reach >= boxes[:, None, :2]) & (centres - reach <= boxes[:, None, 2:])).all(-1)
 
@@ -125,8 +126,8 @@ def by_picture(hit: Tensor, owner: Tensor, pictures: int) -> Tensor:
 
 
 def finds(boxes: Tensor, faces: Tensor, owner: Tensor) -> Tensor:
-    """bool (M, N): boxes (B, N, 4) that count as each of the faces (M, 4) of their picture `owner` (M,), as
-    `evaluate.matches` has it. A box that lies across two neighbours is none, though its cell is on a face."""
+    """bool (M, N): boxes (B, N, 4) that match each of the faces (M, 4) of their picture `owner` (M,), by the rule of
+    `evaluate.matches`. A box across two neighbouring faces matches neither, though its cell is on a face."""
     overlap = pair_iou(boxes[owner], faces[:, None])
     size, face = (boxes[..., 2:] - boxes[..., :2]).prod(-1)[owner], (faces[:, 2:] - faces[:, :2]).prod(-1)[:, None]
     shared = overlap * (size + face) / (1 + overlap)
@@ -146,14 +147,14 @@ def loss(
     raw: Tensor, cells: Tensor, faces: Tensor, owner: Tensor, uncovered: Tensor, landmarks: Tensor, ignored: Tensor,
     ignored_owner: Tensor, doubtful: Tensor, teacher_logits: Tensor | None = None, hp: Hyperparameters = DEFAULTS,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """The parts of the loss, each divided by the number of assigned cells. Uncovered faces weigh more in the
-    scores, and the others have to score less.
+    """The terms of the loss, each divided by the number of positives. Uncovered faces have a higher weight in cls and
+    obj, the others a logit margin.
 
     Args:
         raw: (B, N, 16) float32. faces: (M, 4) xyxy pixels, owner (M,), uncovered bool (M,), landmarks (M, 5, 2) with
             NaN where unknown.
-        ignored: (K, 4) regions whose cells count neither way, ignored_owner (K,); those that are doubtful, bool (K,),
-            hold a face that nobody labelled: labelled ones shall score above it.
+        ignored: (K, 4) regions whose cells are ignored, ignored_owner (K,); those that are doubtful, bool (K,), hold an
+            unlabelled face, which is trained to score below the labelled ones.
         teacher_logits: (B, N, 2) of every cell, the target of `distillation_loss`; None: no teacher.
     """
     boxes, points = decode(raw, cells)
@@ -162,15 +163,15 @@ def loss(
     positive = raw.new_zeros(raw.shape[:2])
     positive[b, cell] = 1.0
     weight = 1 + (hp.uncovered_weight - 1) * uncovered.float()  # of a face
-    quality, weights, relief = (torch.full_like(positive, start) for start in (0.0, 1.0, 0.0))
-    weights[b, cell], relief[b, cell] = weight[face], hp.covered_margin * ~uncovered[face]
-    scores = raw[..., :2] + relief[..., None]
+    quality, weights, margin = (torch.full_like(positive, start) for start in (0.0, 1.0, 0.0))
+    weights[b, cell], margin[b, cell] = weight[face], hp.covered_margin * ~uncovered[face]
+    scores = raw[..., :2] + margin[..., None]
     if len(b):
         quality[b, cell] = pair_iou(boxes.detach()[b, cell], faces[face]).clamp(0, 1)
-    hit = covered(cells, ignored)
+    hit = cells_in_boxes(cells, ignored)
     ignored_cells, doubtful_cells = (by_picture(hit[k], ignored_owner[k], len(raw)) for k in (~doubtful, doubtful))
     counted = (~(ignored_cells | doubtful_cells) | (positive > 0)).float()
-    # Focal weight on empty cells: nearly all are easy, the few that look like faces carry the lesson.
+    # Focal weight on negatives, as nearly all are easy ('Focal Loss', 1708.02002; 'VarifocalNet').
     cls = F.binary_cross_entropy_with_logits(scores[..., 0], quality, reduction="none")
     cls = cls * torch.where(positive > 0, weights, 0.75 * raw[..., 0].detach().sigmoid()) * counted
     obj = F.binary_cross_entropy_with_logits(scores[..., 1], positive, reduction="none")
@@ -184,24 +185,24 @@ def loss(
     if teacher_logits is not None:
         lower = hp.teacher_margin * by_picture(found[~uncovered], owner[~uncovered], len(raw))
         teacher_logits = teacher_logits - lower[..., None]
-        # Not on doubtful faces: teachers score them as high as others.
+        # Not on doubtful faces: teachers score them as high as labelled ones.
         parts["distillation"] = hp.distillation_weight * distillation_loss(
             raw[..., :2][~doubtful_cells], teacher_logits[~doubtful_cells], count
         )
     if len(b):
         negatives = ~ignored_cells & ~by_picture(found, owner, len(raw)) & (positive == 0)
-        # Doubtful faces score highest: were they all that is ranked, heads from behind and hands would rise unseen. And
-        # each is one false positive, however many cells see it.
+        # Doubtful faces score highest: were they the only negatives here, backs of heads and hands would not be pushed
+        # down. And each is one false positive, however many cells predict it.
         score, worst = scores.mean(-1), hp.rank_negatives * len(raw)
         tops = best(score, (b, cell), face, len(faces))
         ranks = [
-            rank(highest(score, some, worst), tops, weight, hp.rank_width)
+            partial_auc_loss(highest(score, some, worst), tops, weight, hp.rank_width)
             for some in (negatives, negatives & ~doubtful_cells)
         ]
         parts["rank"] = hp.rank_weight * (ranks[0] + ranks[1]) / 2
         pictures = ignored_owner[doubtful]
         seen = score[pictures].masked_fill(~(hit[doubtful] & negatives[pictures]), -torch.inf).amax(1)
-        parts["doubt"] = hp.doubt_weight * rank(seen[seen.isfinite()], tops, weight, hp.rank_width)
+        parts["doubt"] = hp.doubt_weight * partial_auc_loss(seen[seen.isfinite()], tops, weight, hp.rank_width)
         parts["box"] = hp.box_weight * complete_box_iou_loss(boxes[b, cell], faces[face], "sum") / count
         known = landmarks[face].isfinite().all(-1).all(-1)
         if known.any():

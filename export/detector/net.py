@@ -13,11 +13,11 @@ from torch import Tensor, nn
 STRIDES = (8, 16, 32)
 INPUT_SCALE = 1 / 128  # pixels 0..255 become 0..2
 FINEST = 16  # channels at full detail
-# Channels of `FaceNet` at each stride, and between the features of each head and its 16 answers.
+# Channels of `FaceNet` at each stride, and of the tower of each head.
 WIDTHS, TOWERS = (64, 128, 128), (32, 64, 64)
 PLAIN_WIDTHS, PLAIN_TOWERS = (32, 64, 64), (24, 32, 64)  # of `PlainNet`
-# Share of cls in the released scores of each stride, which are means of log-odds: cls ranks how well a box fits, obj
-# whether there is a face. Up to version 18 scores were the root of their product, which the smaller one rules.
+# Weight of cls in the released scores of each stride, which are weighted means of the logits: cls ranks localisation,
+# obj whether there is a face. Up to version 18 scores were the geometric mean, which the smaller one dominates.
 CLS_SHARES = (0.75, 0.65, 0.75)
 OUTPUTS = [f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in STRIDES]
 
@@ -34,8 +34,8 @@ def separable(cin: int, cout: int, stride: int = 1, dilation: int = 1) -> nn.Seq
 
 
 class Block(nn.Module):
-    """What comes in, and what a depthwise and a pointwise convolution add; at first nothing ('Bag of Tricks for Image
-    Classification with Convolutional Neural Networks', 1812.01187)."""
+    """A residual block ('Deep Residual Learning', 1512.03385) of a depthwise and a pointwise convolution, which starts
+    as the identity ('Bag of Tricks for Image Classification with Convolutional Neural Networks', 1812.01187)."""
 
     def __init__(self, channels: int, dilation: int = 1) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Head(nn.Module):
         assert bias is not None
         nn.init.zeros_(bias)
         with torch.no_grad():
-            bias[:2] = -4.0  # a score of 0.02 everywhere, so that the many empty cells cost little at first
+            bias[:2] = -4.0  # a prior of 0.02, so that the many negatives cost little at first ('Focal Loss')
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.out(self.tower(x))
@@ -70,8 +70,8 @@ class Head(nn.Module):
 
 
 def heads(make: Callable[..., nn.Sequential], widths: Iterable[int], towers: Iterable[int]) -> nn.ModuleList:
-    """A head for each stride, with a tower as `make` makes it; dilation widens the view of the coarsest to faces that
-    fill the frame."""
+    """A head for each stride, with a tower from `make`; dilation enlarges the receptive field of the coarsest, for
+    faces that fill the frame."""
     parts = zip(widths, towers, (1, 1, 2), strict=True)
     return nn.ModuleList([Head(make(width, tower, dilation=d), tower) for width, tower, d in parts])
 
@@ -79,13 +79,13 @@ def heads(make: Callable[..., nn.Sequential], widths: Iterable[int], towers: Ite
 class Net(nn.Module):
     """BGR image, 0..255, float32 (B, 3, H, W), H and W multiples of 32 -> three raw maps (B, 16, H/s, W/s).
 
-    Channels of a map: 0 cls logit, 1 obj logit, 2:6 dx, dy, log w, log h in strides, 6:16 five landmarks in strides
-    from the cell's corner (right eye, left eye, nose tip, right and left mouth corner, as OpenCV orders them).
+    Anchor-free. Channels of a map: 0 cls logit, 1 obj logit, 2:6 dx, dy, log w, log h in strides, 6:16 five landmarks
+    in strides from the cell's corner (right eye, left eye, nose tip, right and left mouth corner, in OpenCV's order).
     Backbone features of each stride, `c8` to `c32`, joined top-down (`top16`, `top8`) and fused (`f16`, `f8`) as in
-    'Feature Pyramid Networks' (1612.03144). Layers stand in the order in which they run.
+    'Feature Pyramid Networks' (1612.03144). Layers are in execution order.
     """
 
-    times = 1  # how often as wide as usual
+    times = 1  # width multiplier
     stem: nn.Sequential
     c8: nn.Sequential
     c16: nn.Sequential
@@ -105,9 +105,9 @@ class Net(nn.Module):
         return tuple(head.out.in_channels for head in self.heads if isinstance(head, Head))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        return self.answers(x * INPUT_SCALE)
+        return self.raw_maps(x * INPUT_SCALE)
 
-    def answers(self, x: Tensor) -> list[Tensor]:
+    def raw_maps(self, x: Tensor) -> list[Tensor]:
         """`forward` for pixels that are already scaled."""
         p8 = self.c8(self.stem(x))
         p16 = self.c16(p8)
@@ -118,8 +118,8 @@ class Net(nn.Module):
 
 
 class FaceNet(Net):
-    """The detector. Depthwise and pointwise convolutions have room for twice the channels of a plain net in about the
-    same time, from stride 8 on; at finer strides they would move more memory than they do arithmetic.
+    """The detector. Depthwise separable convolutions allow twice the channels of a plain net in about the same time,
+    from stride 8 on; at finer strides they are memory-bound.
 
     towers: channels of each head."""
 
@@ -155,10 +155,10 @@ class PlainNet(Net):
 
 
 def net_like(kernels: list[Tensor]) -> Net:
-    """An untrained network of the class and widths of given kernels, which stand in the order in which it runs them."""
+    """An untrained network of the class and widths of given kernels, which are in execution order."""
     paired = any(kernel.shape[1] == 1 for kernel in kernels)
-    # Heads come last: of each a tower, which is a layer, or a depthwise and a pointwise one, then the answers.
-    towers = tuple(answers.shape[1] for answers in (kernels[-7::3] if paired else kernels[-5::2]))
+    # Heads come last: of each a tower, one layer, or a depthwise and a pointwise one, then the 1x1 output.
+    towers = tuple(out.shape[1] for out in (kernels[-7::3] if paired else kernels[-5::2]))
     if paired:
         return FaceNet(towers if len(towers) == len(STRIDES) else TOWERS)
     times = max(1, len(kernels[0]) // FINEST) if kernels else 1
@@ -166,7 +166,7 @@ def net_like(kernels: list[Tensor]) -> Net:
 
 
 def kernels_of(weights: dict[str, Tensor]) -> list[Tensor]:
-    """The kernels among the weights of a network, in the order in which it runs them."""
+    """The kernels among the weights of a network, in execution order."""
     return [weight for weight in weights.values() if weight.ndim == 4]
 
 
@@ -179,8 +179,8 @@ class YuNetContract(nn.Module):
     """Wraps a trained `Net` for export: twelve outputs (1, cells, 1|1|4|10), scores after the sigmoid.
 
     The reshape is by constants, (1, -1, 16), so one file serves every input size: OpenCV fails on `Shape` nodes.
-    The input's scale moves into the first convolution, which saves a pass over the picture. Both cls and obj are the
-    mean of the two (`CLS_SHARES`), so the root of their product is it too; the weights of each stay as learnt.
+    The input's scale moves into the first convolution, which saves a pass over the picture. Both cls and obj are
+    the weighted mean of the two (`CLS_SHARES`), so their geometric mean is too; trained weights are unchanged.
     """
 
     def __init__(self, net: Net) -> None:
@@ -190,10 +190,10 @@ class YuNetContract(nn.Module):
             next(self.net.stem.parameters()).mul_(INPUT_SCALE)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        # Few operations, as small ones take most of their time to start: a cell's predictions are one row, to be split.
+        # Few operations, as small ones are mostly overhead: a cell's predictions are one row, to be split.
         out: dict[str, list[Tensor]] = {"cls": [], "obj": [], "bbox": [], "kps": []}
-        for answers, share in zip(self.net.answers(image), CLS_SHARES, strict=True):
-            both, bbox, kps = torch.split(answers.permute(0, 2, 3, 1).reshape(1, -1, 16), [2, 4, 10], 2)
+        for raw, share in zip(self.net.raw_maps(image), CLS_SHARES, strict=True):
+            both, bbox, kps = torch.split(raw.permute(0, 2, 3, 1).reshape(1, -1, 16), [2, 4, 10], 2)
             score = (both @ torch.tensor([[share], [1 - share]])).sigmoid()
             for name, part in zip(out, (score, score, bbox, kps), strict=True):
                 out[name].append(part)

@@ -14,8 +14,8 @@ Image = npt.NDArray[np.uint8]
 def draw_mask(image: Image, points: Array, rng: np.random.Generator, under: bool = False) -> None:
     """Draw a mask over a bare face in place: cloth from the nose bridge to below the chin, any colour or pattern.
 
-    points: (5, 2) right eye, left eye, nose tip, right and left mouth corner, in pixels. under: the mask begins under
-    the nose, as when worn badly.
+    points: (5, 2) right eye, left eye, nose tip, right and left mouth corner, in pixels. under: the upper edge is under
+    the nose, an incorrect mask.
     """
     eyes, nose, mouth = (points[0] + points[1]) / 2, points[2], (points[3] + points[4]) / 2
     down = mouth - eyes
@@ -83,9 +83,9 @@ def blend_patch(
 
 
 def draw_back_of_head(image: Image, points: Array, rng: np.random.Generator) -> bool:
-    """Comb the hair above a bare face down over it, in place: the back of a head, on shoulders, which the sets hardly
-    hold and a net takes for a face. Long hair covers all of it; under short hair a nape shows, stretched from a cheek.
-    False where the picture ends below the hair, and nothing is done.
+    """Synthesise the back of a head in place, by warping the hair above a bare face over it: a negative that the sets
+    hardly have and a net takes for a face. Long hair covers all of it; with short hair a nape shows, warped from a
+    cheek. False, and unchanged, where the picture ends below the hair.
 
     points: as for `draw_mask`.
     """
@@ -126,7 +126,7 @@ def draw_back_of_head(image: Image, points: Array, rng: np.random.Generator) -> 
 
 
 def degrade(image: Image, rng: np.random.Generator) -> Image:
-    """Light, colour, blur, noise and compression as cameras give them."""
+    """Photometric augmentation: brightness, contrast, colour, gamma, noise, greyscale, blur, JPEG compression."""
     tone: Array = np.arange(256, dtype=np.float32)[:, None].repeat(3, 1)  # one curve a channel, applied as a table
     if rng.random() < 0.7:
         tone = tone * rng.uniform(0.5, 1.4) + rng.uniform(-25, 25)

@@ -29,7 +29,7 @@ TEACHER = (
     "face_teacher",
     "Teaches face detectors (`train-detector --teacher`); {} times as wide, too slow for boards.",
 )
-# Options of training that its command names where they differ.
+# Training options that its command shows where they differ.
 USUAL = {"device": "cpu", "batch": DEFAULTS.batch, "times": 1}
 
 
@@ -74,7 +74,7 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
             for name in OUTPUTS
         ],
         labels=["face"],
-        # Rounded up: rounded down, a few false positives more would pass.
+        # Rounded up, or a few more false positives would pass.
         thresholds={f"score@{s}": math.ceil(1e4 * r.threshold(measure.FALSE_RATE)) / 1e4 for s, r in results.items()},
         metrics={"torch against onnxruntime, largest difference": worst, **measured},
         training={
@@ -112,5 +112,5 @@ def release_detector(run: Path, folder: Path | None = None, version: str = "1") 
 
 
 def _without_time(report: dict[str, Any]) -> dict[str, Any]:
-    """Times belong to a machine, not to a model."""
+    """Times depend on the machine, not on the model."""
     return {k: v for k, v in report.items() if k != "ms"}

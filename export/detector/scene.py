@@ -26,8 +26,8 @@ class Scene:
 
     name: folder/file. jpeg: the encoded file. boxes: float32 (n, 4) xyxy pixels. kinds: int (n,), see `detector.data`.
     landmarks: float32 (n, 5, 2) pixels, NaN where unknown. bare: bool (n,) known to wear no mask. hard: float32 (k, 4)
-    xyxy pixels, where an earlier net erred. by_hand: people labelled every face they could judge. source: whose boxes
-    they are.
+    xyxy pixels, errors of an earlier net. by_hand: annotators labelled every discernible face. source: the data set of
+    its boxes.
     """
 
     name: str
@@ -42,15 +42,15 @@ class Scene:
     pixels: Pixels | None = None
 
     def image(self) -> Pixels:
-        """uint8 (H, W, 3) BGR, decoded once and kept (about 3 GB for all sets): decoding would take half of the time
-        that a training sample costs. Not to be written to."""
+        """uint8 (H, W, 3) BGR, decoded once and cached (about 3 GB for all sets): decoding would be half the cost of a
+        training sample. Read-only."""
         if self.pixels is None:
             self.pixels = np.asarray(cv2.imdecode(self.jpeg, cv2.IMREAD_COLOR), np.uint8)
         return self.pixels
 
 
 def write_scenes(path: Path, sets: Sequence[Sequence[Scene]]) -> None:
-    """Write sets of scenes whole or not at all; their pixels, which are decoded from the pictures, are left out."""
+    """Write sets of scenes atomically, without their decoded pixels."""
     scenes = [scene for part in sets for scene in part]
     columns: dict[str, Any] = {
         "format": np.array(FORMAT),

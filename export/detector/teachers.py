@@ -1,4 +1,4 @@
-"""Knowledge distillation: the scores of earlier detectors, soft targets beside the labels."""
+"""Knowledge distillation: the scores of earlier detectors are soft targets beside the labels."""
 
 import itertools
 
@@ -22,9 +22,9 @@ def fuse_norms(net: Net) -> Net:
 
 
 class Teachers:
-    """Earlier detectors that share the windows of a batch among them, and take turns at each share and at seeing it
-    mirrored. The loss is linear in their probabilities, so over many batches the target is the ensemble's mean over
-    both views, for the time of one network; an error in one view or of one network is seldom one in the other."""
+    """An ensemble of teachers, each on its own part of a batch, in rotation, and with a horizontal flip in turn. The
+    loss is linear in their probabilities, so in expectation the target is the mean over the ensemble and both views,
+    for the cost of one network."""
 
     def __init__(self, nets: list[Net]) -> None:
         self.nets = nets
@@ -46,9 +46,9 @@ class Teachers:
 
 
 def mixup(images: Tensor, most: float = DEFAULTS.mixup) -> Tensor:
-    """Mixup of each image of uint8 (B, 3, S, S) with another of its batch. No label covers those, and no teacher has
-    memorised them: the student learns the teachers' function rather than their memory ('Knowledge distillation: A good
-    teacher is patient and consistent', 2106.05237). most: largest share of the other image."""
+    """Mixup ('mixup: Beyond Empirical Risk Minimization', 1710.09412) of each image of uint8 (B, 3, S, S) with another
+    of its batch. They have no labels, and no teacher has memorised them: function matching ('Knowledge distillation: A
+    good teacher is patient and consistent', 2106.05237). most: maximum mixing weight of the other image."""
     share = most * torch.rand(len(images), 1, 1, 1, device=images.device)
     over = images[torch.randperm(len(images), device=images.device)]
     return torch.lerp(images.float(), over.float(), share).round().to(images.dtype)

@@ -10,12 +10,12 @@ from export.detector.net import OUTPUTS, YuNetContract, kernels_of, net_like
 
 
 def describe_teacher(file: Path, times: int, minutes: float, device: str) -> None:
-    """Let the file of a wide net say so, for the card of a detector that learns from it."""
+    """Describe a wide net in its file, for the card of a detector that is distilled from it."""
     describe(file, f"a detector {times} times as wide, trained for {minutes:.0f} minutes on {device}")
 
 
 def export_detector(checkpoint: Path, onnx_file: Path) -> float:
-    """Write the averaged detector of a checkpoint; free height and width. Gives the largest difference to torch."""
+    """Write the averaged detector of a checkpoint, any height and width. Gives the largest difference to torch."""
     state = load_checkpoint(checkpoint)
     if state is None:
         raise FileNotFoundError(f"{checkpoint}: no checkpoint; train first with `python -m export train-detector`")

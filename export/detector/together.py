@@ -1,5 +1,5 @@
-"""Detector and classifier together, as `edge-app image` runs them: of all labelled faces, how many are found, and how
-many found and called right, beside the same classifier with another detector in front.
+"""End-to-end evaluation of detector and classifier, as `edge-app image` runs them: the shares of all labelled faces
+that are detected, and detected and classified correctly, also with another detector before the same classifier.
 """
 
 from pathlib import Path
@@ -22,8 +22,8 @@ def together(
 ) -> dict[str, Any]:
     """Shares of the labelled faces of `SMALLEST` pixels width and more.
 
-    Right is mask for properly masked faces and no_mask for the others; by side: probability 0.5 decides; told: by the
-    label with the manifest's unsure band, where unsure is not right.
+    Correct is mask for properly masked faces and no_mask for the others. `by side`: at a mask probability of 0.5;
+    `told`: of the label with the manifest's unsure band, where unsure is not correct.
 
     Args:
         threshold: lowest detector score.

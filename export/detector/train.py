@@ -48,7 +48,7 @@ COMPILE_MINUTES = 10.0  # a compiled step is about 1.4 times as fast; compiling 
 
 def collate(samples: list[Sample]) -> dict[str, Tensor]:
     """Samples -> uint8 images (B, 3, S, S), and flat lists of faces and of ignored regions with their picture's index;
-    `uncovered` tells of which faces nose or mouth show, `doubtful` which regions hold a face nobody labelled."""
+    `uncovered`: faces whose nose or mouth shows, `doubtful`: regions with an unlabelled face."""
     rows: dict[str, list[Any]] = {
         k: [] for k in ("faces", "owner", "uncovered", "landmarks", "ignored", "ignored_owner", "doubtful")
     }
@@ -62,7 +62,7 @@ def collate(samples: list[Sample]) -> dict[str, Tensor]:
         rows["ignored_owner"].append(np.full((~face).sum(), i))
         rows["doubtful"].append(s.kinds[~face] == DOUBTFUL)
     batch = {k: torch.from_numpy(np.concatenate(v)) for k, v in rows.items()}
-    # As cameras give them, channels last, which is also how CPU convolutions like them: nothing is turned on the way.
+    # Channels last in memory, as images are decoded and as CPU convolutions are fastest: no transposition.
     batch["images"] = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2)
     return batch
 
@@ -70,12 +70,12 @@ def collate(samples: list[Sample]) -> dict[str, Tensor]:
 def load_batches(
     sets: list[tuple[float, list[Scene]]], seed: int, hp: Hyperparameters, workers: int = 1, pin: bool = False
 ) -> Iterator[dict[str, Tensor]]:
-    """Endless batches, made ahead in `workers` more processes; pin: where a GPU reads them fastest."""
-    cv2.setNumThreads(1)  # a process forked beside OpenCV's threads may wait for them for ever
+    """Endless batches, prefetched by `workers` processes; pin: into page-locked memory, for a GPU."""
+    cv2.setNumThreads(1)  # a process forked while OpenCV's threads run may deadlock
     return iter(
         DataLoader(
             Batches(sets, seed, hp), None, num_workers=workers, collate_fn=collate, prefetch_factor=4,
-            pin_memory=pin, multiprocessing_context="fork",  # they share the decoded pictures
+            pin_memory=pin, multiprocessing_context="fork",  # fork: they share the decoded pictures
         )
     )  # fmt: skip
 
@@ -100,7 +100,7 @@ def load_released(
 
 
 def open_teacher(file: Path) -> Net:
-    """The network of a released ONNX file as it is there. Raises UsageError where it is no detector's."""
+    """The network of a released ONNX file, batch norms folded. Raises UsageError where it is no detector's."""
     net = fuse_norms(net_like(kernels(file)))
     load_onnx_weights(net, file, (), INPUT_SCALE)
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return, unused-ignore]
@@ -127,35 +127,37 @@ def train(
         threads: CPU threads of the training step.
         resume: go on from a checkpoint in `out`; otherwise start anew.
         sets: weights and training scenes; None: all sets of the shared data.
-        restart: begin the schedule again at the checkpoint's averaged net, with `restart` of the peak rate.
-        start: ONNX file of an earlier detector to begin at, as with `restart`; None: from scratch.
+        restart: warm restart of the schedule at the checkpoint's averaged net, with `restart` of the peak rate.
+        start: ONNX file of an earlier detector to finetune, as with `restart`; None: from scratch.
         teachers: ONNX files of detectors to distil from beside the labels, see `Teachers`.
         device: where to train, as torch names it. workers: processes that prepare batches.
-        times: 1: `FaceNet`; more: a `PlainNet` as wide, which is a teacher: teacher.onnx is written to `out` too. A
-            resumed run keeps the net it began with, and one that begins at a file that file's, see `load_released`.
-        mix: distil on a `mixup` of each batch too, which doubles the arithmetic of a step.
-        hyperparameters: None: those that a resumed run began with, else `DEFAULTS`.
-        clock: seconds since any moment.
+        times: width multiplier. 1: `FaceNet`; more: a `PlainNet`, a teacher: teacher.onnx is written to `out` too. A
+            resumed run keeps its net, and a finetuned one that of the file, see `load_released`.
+        mix: distil on a `mixup` of each batch too, which doubles the cost of a step.
+        hyperparameters: None: those of the checkpoint of a resumed run, else `DEFAULTS`.
+        clock: gives seconds; monotonic.
 
     Raises:
         UsageError: `start` or one of `teachers` is not a detector's file, there is no such device, or no teacher to
             `mix` for.
     """
     torch.set_num_threads(threads)
-    # First what may be refused.
+    # Validate the arguments first.
     if mix and not teachers:
         raise UsageError("--mix: no teacher to score the mixtures; expected --teacher ONNX with it")
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
     torch_device = open_device(device)
     hp = hyperparameters or (None if restart else Hyperparameters.recorded(state)) or DEFAULTS
     start_origin, teacher_origins = origin(start) if start else None, [origin(file) for file in teachers]
-    teach = Teachers([open_teacher(file).to(torch_device, torch.bfloat16) for file in teachers]) if teachers else None
+    ensemble = (
+        Teachers([open_teacher(file).to(torch_device, torch.bfloat16) for file in teachers]) if teachers else None
+    )
     if sets is None:
         sets = training_scenes(out / "scenes.npz")
         every = [scene for _, scenes in sets for scene in scenes]
-        apply_table(every, read(hard_file()))  # by the boxes as they are labelled
+        apply_table(every, read(hard_file()))  # before the boxes are aligned
         align_boxes(every)
-    with ThreadPoolExecutor() as pool:  # here, or each process would decode them again
+    with ThreadPoolExecutor() as pool:  # before the fork, or each worker would decode them again
         list(pool.map(Scene.image, (scene for _, scenes in sets for scene in scenes)))
     seed_everything(seed)
     where = [f"{device}, {hp.batch} windows of 320 px a step"]
@@ -170,7 +172,7 @@ def train(
     facts = {
         "start": start_origin, "teachers": teacher_origins, "mix": mix, "seed": seed, "device": device, "where": where,
     }  # fmt: skip
-    torch.backends.cudnn.benchmark = True  # of three window sizes, each many times
+    torch.backends.cudnn.benchmark = True  # three window sizes, each used many times
     run = Run(out, net, hp, minutes, state, restart, facts, trained=start is not None, clock=clock)
     load = functools.partial(load_batches, sets, workers=workers, pin=torch_device.type == "cuda")
     batches, plain = load(seed * 1000 + run.step, hp), False
@@ -186,7 +188,7 @@ def train(
         # bfloat16 convolutions train 2.7 times faster than float32 on CPUs that have them; the loss stays float32.
         with torch.autocast(torch_device.type, torch.bfloat16):
             maps = forward(seen)
-            teacher_logits = teach(seen, run.step) if teach else None
+            teacher_logits = ensemble(seen, run.step) if ensemble else None
         count, raw = len(images), flatten_maps(maps)  # (B, N, 16)
         if teacher_logits is not None:
             given["teacher_logits"] = teacher_logits[:count]

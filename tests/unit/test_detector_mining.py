@@ -23,7 +23,7 @@ from export.detector.mining import (
     NOTHING,
     TILE,
     UNMARKED,
-    Place,
+    HardExample,
     apply_table,
     hard_file,
     mine,
@@ -70,9 +70,9 @@ class Sees:
 class TestMine:
     @pytest.mark.parametrize("large_only", [False, True])
     def test_a_place_that_no_label_explains_is_told_once(self, large_only: bool) -> None:
-        (place,) = mine(Sees((300, 100, 340, 150, 0.8), large_only=large_only), [scene()])
-        assert (place.picture, place.kind, place.score) == ("drawn/a.png", NOTHING, pytest.approx(0.8))
-        assert place.box.tolist() == pytest.approx([300, 100, 340, 150], abs=0.01)
+        (example,) = mine(Sees((300, 100, 340, 150, 0.8), large_only=large_only), [scene()])
+        assert (example.picture, example.kind, example.score) == ("drawn/a.png", NOTHING, pytest.approx(0.8))
+        assert example.box.tolist() == pytest.approx([300, 100, 340, 150], abs=0.01)
 
     @pytest.mark.parametrize(
         "seen",
@@ -96,21 +96,21 @@ class TestMine:
     def test_what_has_been_sorted_is_not_told_again(self) -> None:
         given = scene((400, 300, 440, 340))
         given.hard = np.array([(300, 100, 340, 150), (400, 300, 440, 340)], np.float32)
-        (place,) = mine(Sees((302, 101, 342, 151, 0.8), (500, 100, 540, 150, 0.8)), [given])
-        assert place.box.tolist() == pytest.approx([500, 100, 540, 150], abs=0.01)
+        (example,) = mine(Sees((302, 101, 342, 151, 0.8), (500, 100, 540, 150, 0.8)), [given])
+        assert example.box.tolist() == pytest.approx([500, 100, 540, 150], abs=0.01)
 
     def test_a_picture_without_anything(self) -> None:
         assert mine(Sees(), [scene()]) == []
 
 
-def places() -> list[Place]:
+def examples() -> list[HardExample]:
     rows = [((1, 2, 30, 40), 0.9, NOTHING), ((5, 5, 45, 55), 0.75, UNMARKED), ((9, 9, 29, 29), 0.25, MISSED)]
-    return [Place("drawn/a.png", np.array(box, np.float32), score, kind) for box, score, kind in rows]
+    return [HardExample("drawn/a.png", np.array(box, np.float32), score, kind) for box, score, kind in rows]
 
 
 def test_the_table_there_and_back(tmp_path: Path) -> None:
-    write(tmp_path / "new" / "hard.csv", places())
-    for got, want in zip(read(tmp_path / "new" / "hard.csv"), places(), strict=True):
+    write(tmp_path / "new" / "hard.csv", examples())
+    for got, want in zip(read(tmp_path / "new" / "hard.csv"), examples(), strict=True):
         assert (got.picture, got.box.tolist(), got.score, got.kind) == (
             want.picture, want.box.tolist(), want.score, want.kind,
         )  # fmt: skip
@@ -128,7 +128,7 @@ def test_the_shipped_table_is_sorted_and_whole() -> None:
 
 def test_unmarked_faces_are_ignored_and_the_others_are_hard() -> None:
     here, there = scene((100, 100, 200, 200)), scene((100, 100, 200, 200), name="drawn/b.png")
-    apply_table([here, there], places())
+    apply_table([here, there], examples())
     assert here.kinds.tolist() == [FACE, IGNORE]
     assert here.boxes[1].tolist() == [5, 5, 45, 55]
     assert (len(here.landmarks), len(here.bare)) == (2, 2)
@@ -139,17 +139,17 @@ def test_unmarked_faces_are_ignored_and_the_others_are_hard() -> None:
 def test_in_a_picture_labelled_by_hand_unmarked_faces_are_doubtful() -> None:
     here = scene((100, 100, 200, 200), (5, 5, 45, 55))
     here.by_hand = True
-    apply_table([here], places())
+    apply_table([here], examples())
     assert here.kinds.tolist() == [FACE, IGNORE, IGNORE]  # the second was labelled, whatever it shows
     here = scene((100, 100, 200, 200))
     here.by_hand = True
-    apply_table([here], places())
+    apply_table([here], examples())
     assert here.kinds.tolist() == [FACE, DOUBTFUL]
 
 
 def test_a_label_that_was_sorted_as_not_to_be_told_is_ignored() -> None:
     labelled = scene((5, 5, 45, 55), (300, 100, 400, 200))
-    apply_table([labelled], places())
+    apply_table([labelled], examples())
     assert labelled.kinds.tolist() == [IGNORE, FACE, IGNORE]
 
 
@@ -184,7 +184,7 @@ def test_batches_come_back_to_hard_places(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_sheets_show_the_false_positives(tmp_path: Path) -> None:
-    sheets(tmp_path / "sheets", [scene()], places())
+    sheets(tmp_path / "sheets", [scene()], examples())
     (file,) = (tmp_path / "sheets").iterdir()
     sheet = cv2.imread(str(file))
     assert sheet.shape == (TILE, 16 * TILE, 3)

@@ -14,12 +14,12 @@ from export.detector.hyperparameters import DEFAULTS, Hyperparameters
 from export.detector.loss import (
     assign,
     best,
-    covered,
+    cells_in_boxes,
     decode,
     distillation_loss,
     highest,
     loss,
-    rank,
+    partial_auc_loss,
 )
 from tests.unit.test_export_detector_assign import CELLS, NO_BOX, NO_OWNER, answers
 
@@ -49,7 +49,7 @@ class TestRank:
     WEIGHT = torch.ones(8)
 
     def ranked(self, score: torch.Tensor, empty: torch.Tensor, weight: torch.Tensor, worst: int) -> torch.Tensor:
-        return rank(highest(score, empty, worst), best(score, self.CELLS, self.FACE, 8), weight)
+        return partial_auc_loss(highest(score, empty, worst), best(score, self.CELLS, self.FACE, 8), weight)
 
     def cost(self, faces: list[float], places: list[float], worst: int = 2, weight: torch.Tensor = WEIGHT) -> float:
         return float(self.ranked(torch.tensor([faces, places]).float(), self.EMPTY, weight, worst))
@@ -77,7 +77,7 @@ class TestRank:
 
     def test_without_an_empty_place_or_a_face_it_costs_nothing(self) -> None:
         assert float(self.ranked(torch.ones(2, 4), self.EMPTY & False, self.WEIGHT, 2)) == 0
-        assert float(rank(torch.tensor([5.0, 6.0]), torch.full((3,), -torch.inf), torch.ones(3))) == 0
+        assert float(partial_auc_loss(torch.tensor([5.0, 6.0]), torch.full((3,), -torch.inf), torch.ones(3))) == 0
 
 
 class TestLoss:
@@ -157,7 +157,7 @@ class TestLoss:
         raw = torch.zeros(1, len(CELLS), 16)
         raw[..., :2] = -8
         _, cell, _ = assign(raw, decode(raw, CELLS)[0], CELLS, self.FACES, self.OWNER)
-        raw[0, covered(CELLS, REGION)[0], :2] = 9
+        raw[0, cells_in_boxes(CELLS, REGION)[0], :2] = 9
         raw[0, cell, :2] = 2
         raw[0, 0, :2] = 3  # in the picture's corner
         raw.requires_grad_()
@@ -177,7 +177,7 @@ class TestLoss:
         _, cell, _ = assign(raw, decode(raw, CELLS)[0], CELLS, self.FACES, self.OWNER)
         raw[0, cell, :2] = 2
         if score is not None:
-            seen = covered(CELLS, REGION)[0].nonzero()[:cells, 0]
+            seen = cells_in_boxes(CELLS, REGION)[0].nonzero()[:cells, 0]
             raw[0, seen, :2] = score
         regions = NOTHING if score is None else (REGION, torch.tensor([0]), torch.tensor([True]))
         cost = float(loss(raw, CELLS, self.FACES, self.OWNER, self.COVERED, self.POINTS, *regions)["doubt"])
@@ -232,7 +232,7 @@ class TestLoss:
     def test_what_teachers_tell_of_doubtful_faces_is_not_learnt(self) -> None:
         raw = answers(1)
         teacher_logits = raw[..., :2].clone()
-        teacher_logits[covered(CELLS, REGION)] += 5
+        teacher_logits[cells_in_boxes(CELLS, REGION)] += 5
         rest = (self.FACES, self.OWNER, self.COVERED, self.POINTS, REGION, torch.tensor([0]))
         parts = [
             loss(raw, CELLS, *rest, torch.tensor([doubtful]), teacher_logits=teacher_logits)

@@ -24,10 +24,10 @@ from export.common.training import (
     Curve,
     average_checkpoints,
     cosine_rate,
-    follow,
     load_checkpoint,
     save_checkpoint,
     seed_everything,
+    update_ema,
 )
 
 
@@ -98,7 +98,7 @@ def test_follow_moves_weights_and_copies_counters() -> None:
         net.weight.fill_(1)
         net.running_mean.fill_(8)
         net.num_batches_tracked.fill_(7)
-    follow(average, net, 0.75)
+    update_ema(average, net, 0.75)
     assert average.weight.tolist() == [0.25, 0.25]
     assert average.running_mean.tolist() == [2.0, 2.0]
     assert int(average.num_batches_tracked) == 7
