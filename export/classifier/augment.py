@@ -1,7 +1,7 @@
 """Augmentation of the classifier's faces: synthetic masks and occluders, box jitter, image degradation.
 
-Everything but masks is drawn with the same odds for both classes, so that neither blur nor a border nor a tight
-box says anything about a mask. `augment` is the door: a `Face` in, a crop and its class out.
+Everything but masks has the same probability for both classes, so that blur, borders and tight boxes do not correlate
+with the class. `augment` takes a `Face`, gives a crop and its class.
 """
 
 import cv2
@@ -17,12 +17,12 @@ from export.common.engines import Array
 def augment(
     face: Face, donor: Face | None, rng: np.random.Generator, hp: Hyperparameters = DEFAULTS
 ) -> tuple[Image, int]:
-    """One random view of a face.
+    """One random augmentation of a face.
 
     Args:
         face: the face; not changed.
-        donor: a face that wears a mask, whose cloth may be copied onto a bare one; None: drawn patterns only.
-        rng: the only source of chance.
+        donor: a masked face whose mask texture may be warped onto a bare one; None: drawn patterns only.
+        rng: the only source of randomness.
 
     Returns:
         uint8 (S, S, 3) BGR, S = `CROP_SIZE`, and the class MASK or NO_MASK.
@@ -47,7 +47,7 @@ def augment(
 
 
 def jitter(face: Face, rng: np.random.Generator) -> Array:
-    """A box as a detector might give it: one of the two known boxes, moved and scaled; at times the whole head."""
+    """Box jitter, as of a detector: one of the two known boxes, shifted and scaled; at times the whole head."""
     box = face.seen if np.isfinite(face.seen).all() and rng.random() < 0.5 else face.box
     size, centre = box[2:] - box[:2], (box[:2] + box[2:]) / 2
     if rng.random() < 0.15:  # head boxes reach up to the crown, about a third more
@@ -58,7 +58,7 @@ def jitter(face: Face, rng: np.random.Generator) -> Array:
 
 
 def rotate(region: Image, box: Array, rng: np.random.Generator) -> tuple[Image, Array]:
-    """Tilt the head: up to 25 degrees about the box's centre, for a third of the faces."""
+    """Random rotation, up to 25 degrees about the box's centre, for a third of the faces."""
     if rng.random() > 0.35:
         return region, box
     x, y = ((box[:2] + box[2:]) / 2).tolist()
@@ -68,7 +68,7 @@ def rotate(region: Image, box: Array, rng: np.random.Generator) -> tuple[Image, 
 
 
 def truncate(region: Image, box: Array, rng: np.random.Generator) -> tuple[Image, Array]:
-    """Let the picture end inside the crop, as it does for a face at the frame's edge; the mouth stays inside."""
+    """Truncation, as of a face at the frame's edge: the picture ends inside the crop; the mouth stays inside."""
     if rng.random() > 0.15:
         return region, box
     height, width = region.shape[:2]
@@ -86,9 +86,12 @@ def truncate(region: Image, box: Array, rng: np.random.Generator) -> tuple[Image
 
 
 def degrade(crop: Image, rng: np.random.Generator) -> Image:
-    """Distance, focus, light, colour, noise and compression of cheap cameras. uint8 (S, S, 3) BGR, same out."""
+    """Photometric augmentation: low resolution, blur, exposure, gamma, white balance, greyscale, noise, JPEG.
+
+    uint8 (S, S, 3) BGR, same out.
+    """
     size = crop.shape[0]
-    if rng.random() < 0.4:  # far away: few pixels, enlarged as `crop_face` enlarges
+    if rng.random() < 0.4:  # low resolution, upscaled as `crop_face` does
         small = int(np.exp(rng.uniform(np.log(12), np.log(72))))
         far = cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA)
         crop = np.asarray(cv2.resize(far, (size, size)), np.uint8)

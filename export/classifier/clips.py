@@ -1,8 +1,8 @@
-"""Run the whole line over labelled clips, as a user would with default settings, and count right verdicts.
+"""Evaluate the whole pipeline on labelled clips, with default settings, and count correct verdicts.
 
-`clips.json` beside the clips says from which frame to which everyone in view wears a mask or wears none. Each face of
-a confirmed person in such a frame shows one verdict; it is right, wrong or unsure. Beside it stands what the
-classifier says of that frame alone, which separates faults of the classifier from those of the votes.
+`clips.json` beside the clips gives frame ranges in which everyone in view is masked, or bare. Each face of a confirmed
+track in such a frame has one verdict, which is right, wrong or unsure. The classification of that frame alone is
+reported too, which separates errors of the classifier from those of the vote.
 """
 
 import json
@@ -27,10 +27,10 @@ def evaluate(folder: Path, settings: Settings) -> dict[str, Any]:
     """Figures of every clip in `folder/clips.json`.
 
     Returns:
-        clip -> frames, persons (stories told), detections, right, wrong and unsure verdicts in labelled frames, and
+        clip -> frames, persons (that had events), detections, right, wrong and unsure verdicts in labelled frames, and
         `share right` of the verdicts mask and no_mask, and `share right of all` with unsure counted as not right.
-        Of the same faces: `called mask, share of faces` with a probability from the mask threshold up in the single
-        frame, and `told mask, share of faces` with the voted verdict mask.
+        Of the same faces: `called mask, share of faces` with a mask probability at or above the mask threshold in the
+        single frame, and `told mask, share of faces` with the voted verdict mask.
     """
     classifier = MaskClassifier(settings.classifier)
     labels = _labels(folder / "clips.json")
@@ -41,7 +41,7 @@ def _labels(path: Path) -> dict[str, list[list[Any]]]:
     """Clip -> first frame, last frame and label of each labelled range.
 
     Raises:
-        UsageError: the file says something else.
+        UsageError: the file is something else.
     """
     try:
         clips = json.loads(path.read_text(encoding="utf-8"))
@@ -55,19 +55,19 @@ def _labels(path: Path) -> dict[str, list[list[Any]]]:
 
 def _clip(path: Path, ranges: list[list[Any]], settings: Settings, classifier: MaskClassifier) -> dict[str, Any]:
     bound, _ = classifier.bounds(settings.verdict)
-    judge, counts, persons, faces, frames = SourceAnalyzer(settings), Counter[str](), set[str](), 0, 0
+    analyzer, counts, persons, faces, frames = SourceAnalyzer(settings), Counter[str](), set[str](), 0, 0
     called = voted = 0
     aside = ASIDE.get(path.name)
     with FrameReader(parse_source(str(path)), SourceSettings(uri=str(path))) as reader:
         for frame in reader:
-            result = judge.judge(judge.detect(frame))
+            result = analyzer.judge(analyzer.detect(frame))
             persons.update(event.id for event in result.events)
             frames, faces = frames + 1, faces + len(result.detections)
             truth = next((label for first, last, label in ranges if first <= frame.index <= last), None)
             found = result.detections
             if truth is None or found.tracker_id is None:
                 continue
-            alone = sv.Detections(found.xyxy)  # the run itself does not classify every face in every frame
+            alone = sv.Detections(found.xyxy)  # the pipeline does not classify every face in every frame
             classifier.classify(frame.image, alone)
             rows = zip(found.tracker_id, found.xyxy, result.verdicts, alone.data["mask_probability"], strict=True)
             for tracker_id, (x0, y0, x1, y1), verdict, probability in rows:
@@ -78,7 +78,7 @@ def _clip(path: Path, ranges: list[list[Any]], settings: Settings, classifier: M
                 counts[right] += 1
                 called += probability >= bound
                 voted += verdict.label == "mask"
-    persons.update(event.id for event in judge.close())
+    persons.update(event.id for event in analyzer.close())
     decided, shown = counts["right"] + counts["wrong"], counts.total()
     return {
         "frames": frames,

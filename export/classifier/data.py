@@ -1,4 +1,4 @@
-"""Training faces for the mask classifier: every labelled face with its surroundings, stored once, read at random.
+"""Training faces of the mask classifier: every labelled face with its context, cached for random access.
 
 A face is stored as a *region*: the part of its picture that lies within CONTEXT crop sides around the box, shrunk so
 that a crop of it is about STORED_SIDE pixels wide. A region keeps the picture's true edges, so that moving the box
@@ -27,10 +27,10 @@ Image = npt.NDArray[np.uint8]
 
 MASK, NO_MASK, INCORRECT = 0, 1, 2  # INCORRECT (nose or chin out) is trained as no_mask, but sampled on its own
 KINDS = {"mask": MASK, "no_mask": NO_MASK, "incorrect_mask": INCORRECT}
-CONTEXT = 1.9  # room for a moved, enlarged or rotated crop
+CONTEXT = 1.9  # context for a shifted, scaled or rotated crop
 STORED_SIDE = 124  # a bit over the network's 112 pixels, for crops smaller than the labelled one
-MIN_FACE = 14  # pixels; below that not even the annotators could tell
-RUNTIME_SIZE = 320  # long side at which most devices will detect
+MIN_FACE = 14  # pixels; below that annotators cannot label reliably
+RUNTIME_SIZE = 320  # long side of the detector's input on most devices
 SURE = 0.6  # lowest score of the face that a photo is labelled for
 BYSTANDER_SURE = 0.8  # lowest score of further faces in a photo of bare faces
 
@@ -59,8 +59,8 @@ def read_image(path: Path) -> Image | None:
 
 
 class Finder:
-    """Our own face detector, as trained last: it finds the face in photos labelled as a whole, gives the five points,
-    and the boxes that the runtime will crop by."""
+    """The released face detector: boxes and landmarks of photos that have only an image-level label, and the boxes that
+    the runtime will crop."""
 
     def __init__(self) -> None:
         self.engine = open_engine(models_dir() / "face_detector", "onnxruntime", score=0.3)
@@ -69,7 +69,7 @@ class Finder:
         """Boxes (n, 4) xyxy, points (n, 5, 2), scores (n,).
 
         Args:
-            pad: black border in pixels; a face that fills the picture is seen better with one.
+            pad: black border in pixels; a face that fills the picture is detected better with one.
             size: long side to shrink the picture to, pixels; None: as it is.
         """
         padded = cv2.copyMakeBorder(image, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
@@ -82,7 +82,7 @@ class Finder:
 
 
 def cut_region(image: Image, box: Array, seen: Array, points: Array, kind: int, source: str) -> Face:
-    """Keep the box's surroundings and shrink them where they are larger than needed."""
+    """Crop the box with its context, downscaled where it is larger than needed."""
     side = float((box[2:] - box[:2]).max()) * (1 + CROP_MARGIN)
     centre, half = (box[:2] + box[2:]) / 2, side * CONTEXT / 2
     low = np.maximum(np.floor(centre - half), 0).astype(int)
@@ -131,9 +131,9 @@ def coco_faces(coco: Path, images: Path, finder: Finder) -> Iterator[Face]:
 
 
 def photo_faces(folder: Path, kind: int, finder: Finder) -> Iterator[Face]:
-    """Faces of photos that carry one label as a whole: the largest face; of bare people, every sure one.
+    """Faces of photos with an image-level label: the largest face; of bare people, every confident one.
 
-    Where no face is found, a small photo of about a face's proportions is a tight crop and taken as it is.
+    Where no face is detected, a small photo of about a face's aspect ratio is a tight crop and used as it is.
     """
     for path in track(sorted(folder.iterdir()), description=f"photos {folder.name}", transient=True):
         image = read_image(path)
@@ -193,7 +193,7 @@ def store_faces(faces: Iterator[Face], path: Path) -> Faces:
         "kinds": np.array([face.kind for face in everything], np.int64),
         "sources": np.array([face.source for face in everything]),
     }
-    # Last, and whole or not at all: where it is, the faces are taken as stored.
+    # Last, and atomically: its existence marks the cache as complete.
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         np.savez(file, **columns)

@@ -1,7 +1,7 @@
-"""Measure a mask classifier on labelled boxes of a COCO file, or on a folder of photos with one sub-folder a label.
+"""Evaluate a mask classifier on labelled boxes of a COCO file, or on a folder of photos with a subfolder per label.
 
-Scores are the calibrated mask probability; a face counts as called mask from 0.5 up. incorrect_mask (nose or chin out)
-counts as no_mask and is also reported on its own.
+Scores are the calibrated mask probability; the predicted class (`called`) is mask from 0.5 up. incorrect_mask (nose or
+chin out) counts as no_mask and is also reported on its own.
 """
 
 from dataclasses import dataclass
@@ -95,7 +95,8 @@ def probabilities(folder: Path, precision: str, crops: npt.NDArray[np.uint8]) ->
 
 
 def expected_calibration_error(probability: Float, truth: Float, bins: int = 15) -> float:
-    """Mean gap between confidence in the called class and its accuracy ('On Calibration', 1706.04599)."""
+    """Mean gap between confidence and accuracy of the predicted class over bins ('On Calibration of Modern Neural
+    Networks', 1706.04599)."""
     confidence = np.maximum(probability, 1 - probability)
     right = (probability >= 0.5) == (truth > 0.5)
     place = np.clip(((confidence - 0.5) * 2 * bins).astype(int), 0, bins - 1)
@@ -106,7 +107,7 @@ def expected_calibration_error(probability: Float, truth: Float, bins: int = 15)
 
 
 def report(faces: Crops, probability: Float) -> dict[str, Any]:
-    """All figures of one model on one set, each with its n: of all faces, by true label, by source, by face size."""
+    """All metrics of one model on one set, each with its n: of all faces, by true label, source and face size."""
     truth, called = faces.labels == "mask", probability >= 0.5
     out = _figures(truth, probability)
     out["confusion"] = {
@@ -133,7 +134,7 @@ def report(faces: Crops, probability: Float) -> dict[str, Any]:
 
 
 def _figures(truth: npt.NDArray[np.bool_], probability: Float) -> dict[str, Any]:
-    """Of any faces: n, accuracy, ROC AUC (None where all are of one class), calibration error, and each class."""
+    """n, accuracy, ROC AUC (None for a single class), expected calibration error, and metrics per class."""
     called = probability >= 0.5
     out: dict[str, Any] = {
         "n": len(truth),
@@ -157,15 +158,15 @@ def _rounded(value: Any) -> Any:
 
 
 def fit_temperature(logits: Float, truth: Float) -> float:
-    """The temperature of least log loss, by search: logits (n,) are mask minus no_mask."""
+    """Temperature scaling (1706.04599): that of least log loss, by grid search; logits (n,): mask minus no_mask."""
     candidates = np.geomspace(0.3, 5, 200)
     losses = [np.logaddexp(0, -np.where(truth > 0.5, 1, -1) * logits / t).mean() for t in candidates]
     return float(candidates[int(np.argmin(losses))])
 
 
 def bounds(probability: Float, labels: npt.NDArray[np.str_]) -> dict[str, float]:
-    """Bounds of the unsure band: from `mask` up fewer than 1 % of bare faces lie, up to `no_mask` fewer than 1.5 % of
-    masked ones; never narrower than 0.4 to 0.6, nor wider than 0.1 to 0.97."""
+    """Thresholds of the unsure band: fewer than 1 % of bare faces are above `mask`, fewer than 1.5 % of masked ones
+    below `no_mask`; never narrower than 0.4 to 0.6, nor wider than 0.1 to 0.97."""
     bare, masked = probability[labels == "no_mask"], probability[labels == "mask"]
     high = max(0.6, float(np.quantile(bare, 0.99, method="higher")) + 1e-3) if len(bare) else 0.6
     low = min(0.4, float(np.quantile(masked, 0.015))) if len(masked) else 0.4

@@ -1,4 +1,4 @@
-"""The hyperparameters of the classifier's training and of its teacher's, each with its why."""
+"""The hyperparameters of the classifier's training and of its teacher's, each with its reason."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,10 @@ class Hyperparameters(hyperparameters.Hyperparameters):
     ema_decay: float = 0.999
     gradient_clip: float = 5.0
 
-    # Of web photos not all labels are true; it also keeps the logits where a temperature can calibrate them.
+    # Label smoothing ('Rethinking the Inception Architecture', 1512.00567): web photos have noisy labels; it also keeps
+    # the logits small enough to be calibrated by a temperature.
     label_smoothing: float = 0.02
-    # Share of a target that the teachers' probabilities are: they see through wrong labels, and at times err too.
+    # Weight of the teachers' probabilities in the target: they correct wrong labels, and err at times.
     distillation: float = 0.7
 
     # Shares of a batch, before masks are drawn on some bare faces.
@@ -27,8 +28,10 @@ class Hyperparameters(hyperparameters.Hyperparameters):
     incorrect_mask: float = 0.12
 
     # Augmentation.
-    synthetic_masks: float = 0.14  # share of bare faces that get a mask: colours and patterns that no photo shows
-    chin_masks: float = 0.10  # ... and one below the nose or the chin: as much cloth, and yet not worn
+    synthetic_masks: float = (
+        0.14  # share of bare faces that get a synthetic mask: other colours and patterns than in photos
+    )
+    chin_masks: float = 0.10  # ... or one below the nose or the chin, a hard negative
     objects: float = 0.22  # share of all faces with a hand, phone, microphone, scarf or sunglasses; the class stays
 
 

@@ -1,8 +1,8 @@
-"""Label pictures and clips by the current models, the most doubtful faces first, as work for a human.
+"""Pseudo-label pictures and clips with the current models for review by a human, the most uncertain faces first.
 
-What is written is a COCO file with its pictures in images/ beside it, as everything here reads them. An annotation
-inside the unsure band carries `"review": true`: a human sets its category and takes the mark away. Until then neither
-training nor evaluation reads it.
+Active learning by uncertainty sampling ('A Sequential Algorithm for Training Text Classifiers', cmp-lg/9407020). The
+output is a COCO file with its pictures in images/ beside it. An annotation inside the unsure band has `"review": true`:
+a human sets its category and removes the flag. Until then it is used neither for training nor for evaluation.
 """
 
 import json
@@ -41,10 +41,10 @@ class Labelled:
 
 
 class Labeller:
-    """Detector and classifier, and the bounds between which a face is left to a human.
+    """Detector and classifier, and the thresholds between which a face is left to a human.
 
     Raises:
-        ModelError: a model that cannot be run. UsageError: bounds that do not fit together.
+        ModelError: a model that cannot be run. UsageError: thresholds that do not fit together.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -83,10 +83,10 @@ def label(folder: Path, out: Path, settings: Settings, every: int = 25) -> dict[
     """Write the COCO file `out` for the pictures and clips directly in `folder`.
 
     Pictures are copied, and every `every`-th frame of a clip is saved as JPEG, into images/ beside `out`. A damaged
-    picture or clip is passed over and counted.
+    picture or clip is logged in the result and skipped.
 
     Returns:
-        Counts: images, faces, review (faces that wait for a human), passed over (what, and why).
+        Counts: images, faces, review (faces to be reviewed), passed over (the errors of skipped files).
 
     Raises:
         UsageError: `folder` is none or holds neither picture nor clip, `out` exists (it may have been

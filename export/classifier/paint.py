@@ -1,5 +1,5 @@
-"""Synthetic masks, of any colour and pattern, properly worn or not, and occluders that are no mask, drawn on a face.
-All sizes follow the face's five points, or the box's usual proportions where those are unknown.
+"""Synthetic masks, of any colour and pattern, correct or incorrect, and other occluders, drawn on a face. All sizes are
+relative to the five landmarks, or to the box where those are unknown.
 
 Every function draws into `face.region` (uint8 BGR) in place.
 """
@@ -30,7 +30,7 @@ class Frame:
         self.down = mouth - eyes
         across = points[1] - points[0]
         length = float(np.linalg.norm(self.down)) + 1e-3
-        # Seen from the side the eyes come together; the head does not become narrower than it is high.
+        # In profile the eyes are close together, the head keeps its size.
         self.unit = max(float(np.linalg.norm(across)), 0.8 * length)
         self.right = np.array([self.down[1], -self.down[0]]) / length * self.unit
         self.yaw = float(np.clip((points[2] - eyes) @ self.right / self.unit**2, -0.5, 0.5))
@@ -59,20 +59,20 @@ class Frame:
 
 
 def draw_mask(face: Face, donor: Face | None, rng: np.random.Generator) -> None:
-    """A mask worn well: it covers the nose, the mouth and the chin."""
+    """A correct mask: it covers the nose, the mouth and the chin."""
     _cloth(face, donor, rng, rng.uniform(0.2, 0.5), rng.uniform(1.45, 1.85), rng.uniform(0.8, 1.15))
 
 
 def draw_chin_mask(face: Face, donor: Face | None, rng: np.random.Generator) -> None:
-    """A mask worn badly: the nose or the nose and mouth stay out."""
+    """An incorrect mask: the nose, or the nose and mouth, stay uncovered."""
     top = rng.uniform(0.78, 1.3)
     _cloth(face, donor, rng, top, max(top + 0.5, rng.uniform(1.5, 1.9)), rng.uniform(0.75, 1.1))
 
 
 def draw_object(face: Face, rng: np.random.Generator, covers_mouth: bool) -> None:
-    """Something that is no mask: a hand, a microphone or phone, a scarf below the mouth, sunglasses, a headband.
+    """An occluder that is no mask: a hand, a microphone or phone, a scarf below the mouth, sunglasses, a headband.
 
-    covers_mouth: false where the class rests on what is seen of a mask; then the lower face stays free.
+    covers_mouth: false where the class depends on a visible mask; then the lower face stays free.
     """
     frame = Frame(face)
     choice = rng.choice(
@@ -151,7 +151,7 @@ def _cloth(face: Face, donor: Face | None, rng: np.random.Generator, top: float,
     frame = Frame(face)
     shape = frame.outline(top, chin, width)
     if donor is not None and rng.random() < 0.5:
-        # The cloth of a real mask, warped from its wearer to this outline.
+        # The texture of a real mask, warped from the donor to this outline.
         worn = Frame(donor).outline(0.35, 1.6, 0.95)
         matrix, _ = cv2.estimateAffine2D(worn, shape, method=cv2.LMEDS)
         if matrix is not None:
@@ -169,7 +169,7 @@ def _cloth(face: Face, donor: Face | None, rng: np.random.Generator, top: float,
 def _paint(
     region: Image, shape: Array, texture: Array, rng: np.random.Generator, softness: float = 1.0, shaded: bool = True
 ) -> None:
-    """Fill a polygon (n, 2) with a texture (h, w, 3) float32; `shaded`: the light on the face stays on the cloth."""
+    """Fill a polygon (n, 2) with a texture (h, w, 3) float32; `shaded`: the shading of the face is kept."""
     layer = np.zeros(region.shape[:2], np.uint8)
     cv2.fillPoly(layer, [shape.round().astype(np.int32)], 255, cv2.LINE_AA)
     alpha = cv2.GaussianBlur(layer, (0, 0), softness).astype(np.float32)[..., None] / 255

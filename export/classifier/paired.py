@@ -1,6 +1,7 @@
-"""Has a model become worse? Two models on the same faces, compared by paired bootstrap.
+"""Regression test of a model: two models on the same faces, compared by paired bootstrap.
 
-Every resample draws the same faces for both models, so that what they share (a hard picture) cancels out.
+Every resample draws the same faces for both models, so that their common variance (a hard picture) cancels out ('An
+Introduction to the Bootstrap', Efron and Tibshirani, 1993).
 """
 
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ Float = npt.NDArray[np.float64]
 
 RESAMPLES = 1000
 SEED = 0
-TOLERANCE = 0.002  # a fall of up to this is taken for none, unless the interval says that it is one
+TOLERANCE = 0.002  # a smaller fall is ignored, unless it is significant
 METRICS = ("precision no_mask", "F1 no_mask", "ROC AUC")
 
 
@@ -61,8 +62,8 @@ class Scored:
         self.starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])  # of each run of equal probabilities
 
     def metrics(self, counts: Float) -> Float:
-        """METRICS float (3,) where face i counts `counts[i]` times; bare is what is looked for. AUC is NaN where a
-        class is absent, precision and F1 are 0 where nothing is called bare.
+        """METRICS float (3,) where face i counts `counts[i]` times; bare is the positive class. AUC is NaN where a
+        class is absent, precision and F1 are 0 without predicted positives.
         """
         weight = counts[self.order]
         bare = np.where(self.masked, 0, weight)
@@ -77,7 +78,7 @@ class Scored:
 
 
 def compare(masked: npt.NDArray[np.bool_], before: Float, after: Float) -> list[Change]:
-    """What became of each metric.
+    """The change of each metric.
 
     Args:
         masked: bool (n,), the truth, both values present. before, after: mask probabilities (n,) of both models.

@@ -1,4 +1,4 @@
-"""What a classifier's measurement looks like: curves that may be published, and a sheet of faces that may not."""
+"""Plots of a classifier's evaluation: curves that may be published, and a sheet of faces that may not."""
 
 import itertools
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def plot(faces: Crops, probability: Float, folder: Path, thresholds: Mapping[str
         np.where(truth, *names), np.where(called, *names), labels=names, ax=axis, colorbar=False
     )
     _save(figure, folder / "confusion.png")
-    if len(np.unique(truth)) == 2:  # a class alone has no curve
+    if len(np.unique(truth)) == 2:  # a single class has no curve
         _roc(truth, probability, folder)
         _precision_recall(truth, probability, thresholds, folder)
     figure, axis = plt.subplots(figsize=(4, 3.4))
@@ -62,7 +62,7 @@ def _roc(truth: npt.NDArray[np.bool_], probability: Float, folder: Path) -> None
 def _precision_recall(
     truth: npt.NDArray[np.bool_], probability: Float, thresholds: Mapping[str, float], folder: Path
 ) -> None:
-    """A curve for each class, with a dot where the shipped threshold of the class calls a single face."""
+    """A curve for each class, with a dot at the shipped threshold of the class."""
     figure, axis = plt.subplots(figsize=(4, 3.4))
     sides = {
         "mask": (truth, probability, thresholds["mask"]),
@@ -101,7 +101,7 @@ def mistakes(faces: Crops, probability: Float, file: Path) -> int:
     wrong = np.flatnonzero((probability >= 0.5) != (faces.labels == "mask"))
     worst = wrong[np.argsort(-np.abs(probability[wrong] - 0.5), kind="stable")][:WORST]
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.unlink(missing_ok=True)  # an earlier one would pass for this run's
+    file.unlink(missing_ok=True)  # an earlier one would be mistaken for this run's
     (file.parent / ".gitignore").write_text("*\n", encoding="utf-8")
     if not len(worst):
         return 0

@@ -1,7 +1,7 @@
 """Raise a mask classifier from stage to stage: beta (released) -> gamma -> prod (the one in `models/`).
 
-A candidate is measured beside the current model, on the same faces in the same run, by the int8 file that the runtime
-takes. It passes where no metric fell (`paired.Change.fell`) and its int8 file is as good as its fp32 file and faster.
+A candidate is compared with the current model, on the same faces in the same run, with the int8 file that the runtime
+uses. It passes where no metric fell (`paired.Change.fell`) and its int8 file is as good as its fp32 file and faster.
 """
 
 import shutil
@@ -73,13 +73,13 @@ def promote(
 
     Args:
         candidate: folder from `release`. current: the model folder of the runtime; need not be there yet.
-        faces: measured on, and named `data` in the history. approve: why to go on in spite of objections.
+        faces: measured on, and named `data` in the history. approve: the reason to promote despite objections.
 
     Returns:
         What was measured and done, as recorded in the manifest's history.
 
     Raises:
-        Refused: an objection, and no approval. UsageError: nothing to raise, or faces of one class.
+        Refused: an objection, and no approval. UsageError: nothing to promote, or faces of one class.
         ModelError: an unsound model folder, or one that cannot be replaced.
     """
     _restore(current)

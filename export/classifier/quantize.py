@@ -1,4 +1,7 @@
-"""Static int8 quantization: QDQ nodes, one scale a channel, activations calibrated on training crops."""
+"""Static post-training int8 quantization: QDQ nodes, per-channel scales, activations calibrated on training crops.
+
+'Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference', 1712.05877.
+"""
 
 import logging
 import tempfile
@@ -31,7 +34,7 @@ class _Crops(_onnx.CalibrationDataReader):  # type: ignore[misc]
 
 
 def calibration_crops(faces: Faces, count: int = CALIBRATION_CROPS, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """uint8 (n, S, S, 3) BGR training crops, both classes alike, half of them as a bad camera would give them."""
+    """uint8 (n, S, S, 3) BGR training crops, kinds balanced, half of them degraded."""
     rng = np.random.default_rng(seed)
     kinds = [k for k in (MASK, NO_MASK, INCORRECT) if (faces.kinds == k).any()]
     crops = []
@@ -44,7 +47,7 @@ def calibration_crops(faces: Faces, count: int = CALIBRATION_CROPS, seed: int = 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """onnxruntime's quantizer warns, on the root logger, about a step that has been done."""
+    """onnxruntime's quantizer warns, on the root logger, about a step that is already done."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
@@ -59,7 +62,7 @@ def quantize(source: Path, target: Path, crops: npt.NDArray[np.uint8]) -> None:
 
     Args:
         source: float32 ONNX file with input `input`. target: file to write.
-        crops: uint8 (n, S, S, 3) BGR training crops that the activation ranges are read from.
+        crops: uint8 (n, S, S, 3) BGR training crops for the calibration of the activation ranges.
     """
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         ready = Path(folder) / "ready.onnx"
@@ -70,7 +73,7 @@ def quantize(source: Path, target: Path, crops: npt.NDArray[np.uint8]) -> None:
             _Crops(crops),
             quant_format=_onnx.QuantFormat.QDQ,
             per_channel=True,
-            # Unsigned activations with signed weights: the pair that the int8 dot product of x86 takes as it is.
+            # Unsigned activations with signed weights: the operands of the int8 dot product of x86.
             activation_type=_onnx.QuantType.QUInt8,
             weight_type=_onnx.QuantType.QInt8,
             calibrate_method=_onnx.CalibrationMethod.MinMax,

@@ -1,4 +1,4 @@
-"""Training faces that `label` found and a human reviewed, joined to those of the shared data."""
+"""Training faces of `label` reviewed by a human, concatenated with those of the shared data."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from export.common import coco as coco_file
 
 
 class JoinedFaces(Faces):
-    """Several sets of faces read as one."""
+    """The concatenation of several sets of faces."""
 
     def __init__(self, parts: Sequence[Faces]) -> None:
         self.parts = parts

@@ -1,9 +1,8 @@
-"""A teacher for the mask classifier: a network that knew a thousand kinds of things before it saw a mask.
-
-EfficientNet-Lite0 ('EfficientNet', 1905.11946, without its parts that phones are slow at) with weights from ImageNet,
-fine-tuned on the same crops as the classifier. It knows cloth, hands and hair from a million pictures, which our own
-hold too few of; the classifier learns from what it says of each crop ('Distilling the Knowledge in a Neural Network',
+"""The teacher of the mask classifier, for knowledge distillation ('Distilling the Knowledge in a Neural Network',
 1503.02531).
+
+EfficientNet-Lite0 ('EfficientNet', 1905.11946, without its operations that are slow on phones), pretrained on ImageNet,
+finetuned on the same crops as the classifier. Pretraining covers cloth, hands and hair, of which our data have too few.
 
 python -m export train-teacher --minutes 40 --out runs/teacher
 """
@@ -42,7 +41,7 @@ def train(
     out: Path, minutes: float, seed: int = 0, threads: int = 2, resume: bool = True, faces: Faces | None = None,
     hyperparameters: Hyperparameters | None = None, clock: Callable[[], float] = time.monotonic,
 ) -> Path:  # fmt: skip
-    """Fine-tune for `minutes` (all resumed runs together) and return teacher.onnx in `out`; arguments as in
+    """Finetune for `minutes` (all resumed runs together) and return teacher.onnx in `out`; arguments as in
     `train.train`."""
     torch.set_num_threads(threads)
     seed_everything(seed)
@@ -50,7 +49,7 @@ def train(
     faces = faces or load_faces(shared_data(), out / "faces")
     state = load_checkpoint(out / "checkpoint.pt") if resume else None
     hp = hyperparameters or Hyperparameters.recorded(state) or TEACHER
-    # AdamW: Muon is for nets that begin at nothing, and half of these kernels are of single channels.
+    # AdamW: Muon is for training from scratch, and half of these kernels are depthwise.
     optimizer = torch.optim.AdamW(net.parameters(), hp.rate, weight_decay=hp.weight_decay)
     run = Run(out, net, hp, minutes, state, facts={"seed": seed}, optimizer=optimizer, clock=clock)
     fit(run, Batches(faces, seed * 100_000 + run.step, hp), bfloat16=False)

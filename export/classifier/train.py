@@ -1,4 +1,4 @@
-"""Train the mask classifier: a thin ResNet on 112 px face crops, from scratch or from an earlier one, resumable.
+"""Train the mask classifier: a thin ResNet on 112 px face crops, from scratch or finetuned, resumable.
 
 python -m export train-classifier --minutes 45 --out runs/classifier
 """
@@ -30,8 +30,8 @@ from export.common.shared import shared_data
 from export.common.training import load_checkpoint, seed_everything
 
 LABELS = ["mask", "no_mask"]
-# The widest that sees every training face some twenty times in three quarters of an hour on one core; what other shapes
-# cost and reach is in models/mask_classifier/RUNS.md.
+# The widest that trains about twenty epochs in 45 minutes on one core; cost and accuracy of other shapes are in
+# models/mask_classifier/RUNS.md.
 WIDTH, BLOCKS = 32, 2
 
 
@@ -63,7 +63,9 @@ class MaskNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if isinstance(module, BasicBlock):
-                nn.init.zeros_(module.bn2.weight)  # each block starts as the identity, which speeds early training
+                nn.init.zeros_(
+                    module.bn2.weight
+                )  # each block starts as the identity (1812.01187), which speeds up early training
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.blocks(self.stem(x)))
@@ -73,11 +75,11 @@ class MaskNet(nn.Module):
 class Batches(IterableDataset[tuple[Tensor, Tensor]]):
     """Endless batches: float32 (B, 3, S, S) network input and float32 (B, 2) probabilities of the classes.
 
-    A class is drawn first, then its source evenly (square root of size), then a face: else the largest set's look
-    would stand for the class.
+    Balanced sampling: a class, then a source by the square root of its size, then a face; else the largest set would
+    dominate the class.
 
-    teachers: ONNX classifiers of the same input and output; their mean probability counts `distillation` beside
-    its label.
+    teachers: ONNX classifiers of the same input and output; their mean probability is the soft target of knowledge
+    distillation (1503.02531), with the weight `distillation`.
     """
 
     def __init__(self, faces: Faces, seed: int, hp: Hyperparameters = DEFAULTS, teachers: Sequence[Path] = ()) -> None:
@@ -142,19 +144,19 @@ def train(
         threads: CPU threads of the training step; one more process prepares batches.
         resume: go on from a checkpoint in `out`; otherwise start anew.
         faces: training faces; None: all sets of the shared data.
-        width, blocks: of the network; a resumed run keeps those it began with.
+        width, blocks: of the network; a resumed run keeps its own.
         add: COCO files of further training faces, images/ beside each.
-        restart: begin the schedule again at the checkpoint's averaged net, with `restart` of the peak rate.
-        start: ONNX file of an earlier classifier to begin at, as with `restart`; None: from scratch.
+        restart: warm restart of the schedule at the checkpoint's averaged net, with `restart` of the peak rate.
+        start: ONNX file of an earlier classifier to finetune, as with `restart`; None: from scratch.
         teachers: ONNX classifiers to distil from beside the labels, see `Batches`.
-        hyperparameters: None: those that a resumed run began with, else `DEFAULTS`.
-        clock: seconds since any moment.
+        hyperparameters: None: those of the checkpoint of a resumed run, else `DEFAULTS`.
+        clock: gives seconds; monotonic.
 
     Raises:
         UsageError: a file in `add`, `start` or `teachers` that cannot be used.
     """
     torch.set_num_threads(threads)
-    for file in teachers:  # first what may be refused
+    for file in teachers:  # validate the arguments first
         open_teacher(file)
     origins = {"start": origin(start) if start else None, "teachers": [origin(file) for file in teachers]}
     more = [added_faces(coco, out) for coco in add]
@@ -179,7 +181,7 @@ def train(
 
 
 def fit(run: Run, source: Batches, bfloat16: bool = True) -> None:
-    """Train the net of a run on batches, which one more process prepares, until its time is spent.
+    """Train the net of a run on batches, prefetched by one worker process, until its time is spent.
 
     bfloat16: its convolutions train 2 to 3 times faster than float32's on CPUs that have them.
     """
