@@ -142,7 +142,7 @@ def train(
     Args:
         out: folder for checkpoint, crop cache and learning curve.
         threads: CPU threads of the training step; one more process prepares batches.
-        resume: go on from a checkpoint in `out`; otherwise start anew.
+        resume: from a checkpoint in `out`, if there is one; otherwise start anew.
         faces: training faces; None: all sets of the shared data.
         width, blocks: of the network; a resumed run keeps its own.
         add: COCO files of further training faces, images/ beside each.

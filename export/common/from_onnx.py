@@ -50,7 +50,7 @@ def kernels(file: Path) -> list[Tensor]:
 
 @torch.no_grad()
 def load_onnx_weights(net: nn.Module, file: Path, inputs: Iterable[Tensor], scale: float = 1.0) -> None:
-    """Load the weights of an export back into `net`, whose layers stand in the order in which it runs them.
+    """Load the weights of an export back into `net`, whose layers are in execution order.
 
     Export has folded each batch norm ('Batch Normalization', 1502.03167) into the convolution before it. Here each gets
     the mean and variance of its input as running statistics, and a scale and bias that undo them: the function stays

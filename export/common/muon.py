@@ -16,7 +16,7 @@ class Muon:
 
     Args:
         net: in `torch.channels_last`.
-        rate: of both, until `param_groups` say otherwise.
+        rate: learning rate of both, until `param_groups` are changed.
         decay: of the kernels only; on biases and batch norm it shrinks what has no scale to spare.
     """
 

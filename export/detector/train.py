@@ -125,7 +125,7 @@ def train(
     Args:
         out: folder for checkpoint, data cache and learning curve.
         threads: CPU threads of the training step.
-        resume: go on from a checkpoint in `out`; otherwise start anew.
+        resume: from a checkpoint in `out`, if there is one; otherwise start anew.
         sets: weights and training scenes; None: all sets of the shared data.
         restart: warm restart of the schedule at the checkpoint's averaged net, with `restart` of the peak rate.
         start: ONNX file of an earlier detector to finetune, as with `restart`; None: from scratch.
