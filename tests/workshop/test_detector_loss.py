@@ -21,7 +21,7 @@ from export.detector.loss import (
     loss,
     partial_auc_loss,
 )
-from tests.unit.test_export_detector_assign import CELLS, NO_BOX, NO_OWNER, answers
+from tests.workshop.test_detector_assign import CELLS, NO_BOX, NO_OWNER, answers
 
 NOTHING = (NO_BOX, NO_OWNER, NO_OWNER > 0)  # ignored
 REGION = torch.tensor([(90.0, 90.0, 118.0, 118.0)])

@@ -132,10 +132,13 @@ class TestModels:
         given = {"model": folder, "engine": engine, "input_size": size}
         open_detector(DetectorSettings.model_validate(given))
 
-    def test_the_released_detector_would_pass(self, models: Path, tmp_path: Path) -> None:
-        model = Model(models / "face_detector")
-        for engine in ("opencv", "onnxruntime"):
-            assert attempt(model.content("fp32"), engine, model._cases(640)) is None
+    def test_the_released_detector_would_pass(self, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("edge_app.inference.model.RELEASED", ())
+        released = Model(models / "face_detector")
+        assert released.network("fp32", "opencv", 640) == released.network("fp32", "onnxruntime", 640)
+        monkeypatch.setattr(trial, "__file__", "gone")
+        with pytest.raises(ModelError, match="cannot load it and run it"):  # it was not passed over, then
+            Model(models / "face_detector").network("fp32", "opencv", 640)
 
     def test_external_data_is_refused_before_any_loader(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from tests.unit.test_onnx_file import external, model
