@@ -1,9 +1,9 @@
 """The parts of capturing: the hand-over between threads, and one connection to a source."""
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from edge_app.capture.source import Source, SourceInfo
 from edge_app.errors import SourceError
@@ -11,6 +11,19 @@ from edge_app.records import Frame, Pixels
 
 AHEAD = 2  # frames of a file decoded before they are asked for; a 1080p frame takes 6 MB
 POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a reader waits for what does not come, seconds."""
+
+    poll_s: float = POLL_S  # between two looks at a source, so that Ctrl-C is handled
+    join_s: float = 2.0  # for each thread, on closing
+    open_grace_s: float = 5.0  # time beyond open_timeout_s for the diagnosis of a failed open
+    room_s: float = 1.0  # between two looks whether a thread that hangs has returned
+
+
+PATIENT = Patience()
 
 
 class Mailbox:
@@ -60,11 +73,16 @@ class Mailbox:
 class Connection:
     """One connection to a source, in a daemon thread: opened, read to its end or loss, closed by that thread."""
 
-    def __init__(self, opener: Callable[[], Source], deliver: Callable[["Connection", Pixels, float], None]) -> None:
-        self._opener, self._deliver = opener, deliver
+    def __init__(
+        self,
+        opener: Callable[[], Source],
+        deliver: Callable[["Connection", Pixels, float], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._opener, self._deliver, self._clock = opener, deliver, clock
         self.info: SourceInfo | None = None
         self.error: Exception | None = None
-        self.opened_at = self.active_at = time.monotonic()
+        self.opened_at = self.active_at = clock()
         self.frames = 0
         self.abandoned = False
         self.opened, self.ended = threading.Event(), threading.Event()
@@ -80,10 +98,10 @@ class Connection:
         try:
             with self._opener() as source:
                 self.info = source.info
-                self.opened_at = self.active_at = time.monotonic()
+                self.opened_at = self.active_at = self._clock()
                 self.opened.set()
                 while not self.abandoned and (frame := source.read()) is not None:
-                    self.active_at = time.monotonic()
+                    self.active_at = self._clock()
                     self.frames += 1
                     self._deliver(self, *frame)
         except Exception as error:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Self
 
-from edge_app.capture.handover import POLL_S, Connection, Mailbox
+from edge_app.capture.handover import PATIENT, Connection, Mailbox, Patience
 from edge_app.capture.open import open_source
 from edge_app.capture.source import Source, SourceInfo, SourceSpec
 from edge_app.clock import Awake, Backoff
@@ -25,9 +25,7 @@ log = logging.getLogger(__name__)
 
 GOOD_STRETCH_S = 10.0  # a connection that lasted this long was sound: the next reconnect starts without delay
 MAX_ABANDONED = 4  # hung threads at a time; each holds a decoder's memory
-_JOIN_S = 2.0
 _LATE_S = 1.0  # a wake-up this late means that this process was suspended, and nothing about the source
-_OPEN_GRACE_S = 5.0  # time beyond open_timeout_s for the diagnosis of a failed open
 
 
 class FrameReader:
@@ -39,6 +37,8 @@ class FrameReader:
         opener: opens the source; another one may stand in for hardware.
         on_refused: called for each failed attempt to open a live source for the first time. With it the caller decides
             when to give up, `settings.wait_s` is ignored, and warnings name the camera, as it is one of several.
+        patience: with what hangs.
+        clock: monotonic seconds.
 
     Raises (on entering):
         StoppedEarly: `stop` was called before a live source had opened.
@@ -54,8 +54,10 @@ class FrameReader:
         *,
         opener: Callable[[SourceSpec, SourceSettings], Source] = open_source,
         on_refused: Callable[[SourceError], None] | None = None,
+        patience: Patience = PATIENT,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._spec, self._settings = spec, settings
+        self._spec, self._settings, self._patience, self._clock = spec, settings, patience, clock
         self._opener, self._on_refused = opener, on_refused
         self._whose = f"{settings.camera}: " if on_refused else ""
         self._mailbox = Mailbox()
@@ -131,14 +133,14 @@ class FrameReader:
         if connection is not None:
             connection.abandoned = True
         if self._supervisor is not None:
-            self._supervisor.join(_JOIN_S)
+            self._supervisor.join(self._patience.join_s)
         if connection is not None and connection.thread.is_alive():
-            connection.thread.join(_JOIN_S)
+            connection.thread.join(self._patience.join_s)
 
     def _connect_first(self) -> tuple[Connection, SourceInfo]:
         """Open the source; a live one is retried for `wait_s`, as a camera may start later."""
         wait_s = self._settings.wait_s if self._on_refused is None else math.inf
-        give_up = time.monotonic() + (wait_s if self._spec.live else 0.0)
+        give_up = self._clock() + (wait_s if self._spec.live else 0.0)
         told = False
         while True:
             connection = self._connect()
@@ -151,7 +153,7 @@ class FrameReader:
                     raise
                 if self._stopping.is_set():
                     raise self._stopped_early() from None
-                if time.monotonic() >= give_up:
+                if self._clock() >= give_up:
                     if not wait_s:
                         raise
                     raise SourceError(f"{error} (given up after source.wait_s = {wait_s:g} s)") from None
@@ -163,16 +165,16 @@ class FrameReader:
                 self._backoff.reset()
                 return connection, info
             self._abandon(connection)
-            pause = min(self._backoff.next(), max(0.0, give_up - time.monotonic()))
+            pause = min(self._backoff.next(), max(0.0, give_up - self._clock()))
             if self._stopping.wait(pause) or not self._wait_for_room():
                 raise self._stopped_early()
 
     def _opened(self, connection: Connection) -> SourceInfo:
-        name, timeout, awake = self._spec.display, self._settings.open_timeout_s, Awake(_LATE_S)
-        while not connection.opened.wait(POLL_S):  # short waits, so that Ctrl-C is handled
+        name, timeout, awake = self._spec.display, self._settings.open_timeout_s, Awake(_LATE_S, self._clock)
+        while not connection.opened.wait(self._patience.poll_s):  # short waits, so that Ctrl-C is handled
             if self._spec.live and self._stopping.is_set():  # a file opens soon, and then its outputs are complete
                 raise self._stopped_early()
-            if time.monotonic() - max(connection.opened_at, awake.since()) > timeout + _OPEN_GRACE_S:
+            if self._clock() - max(connection.opened_at, awake.since()) > timeout + self._patience.open_grace_s:
                 raise SourceError(f"{name}: did not open within {timeout:g} s")
         if connection.info is None:
             raise connection.error or SourceError(f"{name}: cannot be opened")
@@ -182,14 +184,14 @@ class FrameReader:
         return StoppedEarly(f"{self._spec.display}: stopped before it opened")
 
     def _connect(self) -> Connection:
-        self._current = Connection(lambda: self._opener(self._spec, self._settings), self._deliver)
+        self._current = Connection(lambda: self._opener(self._spec, self._settings), self._deliver, self._clock)
         return self._current
 
     def _deliver(self, connection: Connection, image: Pixels, media_time: float) -> None:
         if self._stopping.is_set() or connection.info is None:
             connection.abandoned = True
             return
-        captured_at = time.monotonic()
+        captured_at = self._clock()
         if not connection.info.live:
             if not media_time >= self._media_time:  # backwards, or NaN
                 media_time = self._media_time + 1 / (connection.info.fps or 25.0)
@@ -260,20 +262,20 @@ class FrameReader:
 
     def _wait_until_lost(self, connection: Connection, reopening: bool, lost_at: float, attempts: int) -> str | None:
         """The reason why the connection was lost; None when stopping."""
-        name, settings, awake = self._spec.display, self._settings, Awake(_LATE_S)
+        name, settings, awake = self._spec.display, self._settings, Awake(_LATE_S, self._clock)
         while not self._stopping.is_set():
-            ended = connection.ended.wait(POLL_S)
+            ended = connection.ended.wait(self._patience.poll_s)
             if self._stopping.is_set():
                 return None
             if reopening and connection.frames:
                 reopening = False
                 self._reconnects += 1
-                away_s = time.monotonic() - lost_at
+                away_s = self._clock() - lost_at
                 log.warning("%s%s: back after %.1f s (attempt %d)", self._whose, name, away_s, attempts)
             if ended:
                 return redact(str(connection.error)) if connection.error else f"{name}: the stream ended"
-            silent = time.monotonic() - max(connection.active_at, awake.since())
-            if connection.info is None and silent > settings.open_timeout_s + _OPEN_GRACE_S:
+            silent = self._clock() - max(connection.active_at, awake.since())
+            if connection.info is None and silent > settings.open_timeout_s + self._patience.open_grace_s:
                 return f"{name}: did not open within {settings.open_timeout_s:g} s"
             if connection.info is not None and silent > settings.stall_timeout_s:
                 return f"{name}: no frame for {settings.stall_timeout_s:g} s"
@@ -292,7 +294,7 @@ class FrameReader:
                 name = f"{self._whose}{self._spec.display}"
                 log.warning("%s: %d reads hang; waiting for one to return", name, len(self._abandoned))
                 told = True
-            if self._stopping.wait(1.0):
+            if self._stopping.wait(self._patience.room_s):
                 return False
             self._abandoned = [c for c in self._abandoned if c.thread.is_alive()]
         return True

@@ -7,12 +7,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from edge_app.capture.handover import Backoff
+from edge_app.capture.handover import Backoff, Patience
 from edge_app.capture.reader import MAX_ABANDONED, FrameReader
 from edge_app.capture.source import Source, SourceInfo, SourceSpec
 from edge_app.config.settings import SourceSettings
@@ -22,12 +23,8 @@ from tests.media import Pixels, grey
 LIVE = SourceSpec("stream", "rtsp://user:secret@host/1", "rtsp://***@host/1", live=True)
 FILE = SourceSpec("file", "a.mp4", "a.mp4", live=False)
 QUICK = SourceSettings(open_timeout_s=1, stall_timeout_s=0.5, reconnect_min_s=0.02, reconnect_max_s=0.05)
-
-
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("POLL_S", 0.02), ("_JOIN_S", 0.4), ("_OPEN_GRACE_S", 0.1)):
-        monkeypatch.setattr(f"edge_app.capture.reader.{name}", seconds)
+IMPATIENT = Patience(poll_s=0.01, join_s=0.4, open_grace_s=0.05, room_s=0.05)
+HUNG = replace(IMPATIENT, join_s=0.05)  # for a test whose source hangs on closing, too
 
 
 class Scripted(Source):
@@ -52,7 +49,13 @@ class Scripted(Source):
         self.closed = True
 
 
-def reader(spec: SourceSpec, *lives: Source | Exception, settings: SourceSettings = QUICK) -> FrameReader:
+def reader(
+    spec: SourceSpec,
+    *lives: Source | Exception,
+    settings: SourceSettings = QUICK,
+    patience: Patience = IMPATIENT,
+    clock: Callable[[], float] = time.monotonic,
+) -> FrameReader:
     """A reader whose source has these lives one after another; the last one comes again and again."""
     left = list(lives)
 
@@ -62,7 +65,7 @@ def reader(spec: SourceSpec, *lives: Source | Exception, settings: SourceSetting
             raise life
         return life
 
-    return FrameReader(spec, settings, opener=opener)
+    return FrameReader(spec, settings, opener=opener, patience=patience, clock=clock)
 
 
 def fail(error: Exception) -> Callable[[], None]:
@@ -98,12 +101,12 @@ def test_an_error_in_a_file_is_raised_after_the_frames_before_it() -> None:
 
 
 def test_a_live_source_keeps_the_newest_and_counts_the_others() -> None:
-    with reader(LIVE, Scripted(LIVE, 10_000, 0.005)) as frames:
+    with reader(LIVE, Scripted(LIVE, 10_000, 0.002)) as frames:
         ages, indices = [], []
         for frame in frames:
             ages.append(time.monotonic() - frame.captured_at)
             indices.append(frame.index)
-            time.sleep(0.05)  # ten times slower than the camera
+            time.sleep(0.02)  # ten times slower than the camera
             if len(indices) == 10:
                 break
         stats = frames.stats()
@@ -121,11 +124,27 @@ def test_live_time_is_the_moment_of_capture() -> None:
 
 
 def test_a_lower_rate_is_kept_on_average_and_is_no_drop() -> None:
+    """250 frames a second by a clock that moves with them; each one that is due is taken before the next comes."""
+    now, taken = [1000.0], [-1]
+
+    class Paced(Scripted):
+        def read(self) -> tuple[Pixels, float] | None:
+            while frames.newest_index > taken[0] and not frames.stopped:
+                time.sleep(0.0002)
+            now[0] += 0.004
+            return super().read()
+
     settings = QUICK.model_copy(update={"max_fps": 40.0})
-    with reader(LIVE, Scripted(LIVE, 10_000, 0.004), settings=settings) as frames:
-        taken = [frame.captured_at for frame, _ in zip(frames, range(25), strict=False)]
+    frames = reader(LIVE, Paced(LIVE, 10_000), settings=settings, clock=lambda: now[0])
+    times = []
+    with frames:
+        for frame in frames:
+            times.append(frame.captured_at)
+            taken[0] = frame.index
+            if len(times) == 101:
+                break
         assert frames.stats()["dropped_frames"] == 0
-    assert 24 / (taken[-1] - taken[0]) == pytest.approx(40, rel=0.15)
+    assert 100 / (times[-1] - times[0]) == pytest.approx(40, rel=0.01)
 
 
 def test_a_source_that_does_not_open_is_an_error_at_once() -> None:
@@ -145,10 +164,10 @@ def test_a_camera_that_starts_late_is_waited_for_with_one_line(caplog: pytest.Lo
 
 def test_waiting_for_a_camera_ends_in_time_with_its_last_error() -> None:
     start = time.monotonic()
-    patient = QUICK.model_copy(update={"wait_s": 0.3})
+    patient = QUICK.model_copy(update={"wait_s": 0.1})
     with pytest.raises(SourceError, match="refused"), reader(LIVE, SourceError("refused"), settings=patient):
         pass
-    assert 0.3 <= time.monotonic() - start < 4
+    assert 0.1 <= time.monotonic() - start < 4
 
 
 def test_a_file_that_does_not_open_is_not_waited_for() -> None:
@@ -161,7 +180,7 @@ def test_a_file_that_does_not_open_is_not_waited_for() -> None:
 
 def test_a_stop_is_heard_while_waiting_for_a_camera() -> None:
     waiting = reader(LIVE, SourceError("refused"), settings=QUICK.model_copy(update={"wait_s": 30.0}))
-    threading.Timer(0.2, waiting.stop).start()
+    threading.Timer(0.1, waiting.stop).start()
     start = time.monotonic()
     with pytest.raises(SourceError, match=r"rtsp://\*\*\*@host/1: stopped before it opened"), waiting:
         pass
@@ -175,10 +194,10 @@ def test_a_source_that_hangs_while_opening_is_an_error_in_time() -> None:
         forever.wait(30)
         raise SourceError("too late")
 
-    start = time.monotonic()
+    settings, start = QUICK.model_copy(update={"open_timeout_s": 0.1}), time.monotonic()
     try:
         with pytest.raises(SourceError, match="did not open within 0") as caught:
-            FrameReader(LIVE, QUICK.model_copy(update={"open_timeout_s": 0.1}), opener=opener).__enter__()
+            FrameReader(LIVE, settings, opener=opener, patience=HUNG).__enter__()
     finally:
         forever.set()
     assert time.monotonic() - start < 4
@@ -216,7 +235,8 @@ def test_a_return_of_one_frame_is_counted_too() -> None:
 def test_a_stalled_source_is_abandoned_and_replaced_and_its_late_frame_ignored() -> None:
     hang = threading.Event()
     stalled = Scripted(LIVE, 3, 0.002, then=hang.wait)
-    with reader(LIVE, stalled, Scripted(LIVE, 10_000, 0.01)) as frames:
+    settings = QUICK.model_copy(update={"stall_timeout_s": 0.1})
+    with reader(LIVE, stalled, Scripted(LIVE, 10_000, 0.002), settings=settings) as frames:
         start = time.monotonic()
         for _ in frames:
             if frames.stats()["reconnects"]:
@@ -228,8 +248,10 @@ def test_a_stalled_source_is_abandoned_and_replaced_and_its_late_frame_ignored()
     assert stalled.closed
 
 
-def test_hanging_threads_are_capped() -> None:
+def test_hanging_threads_are_capped(caplog: pytest.LogCaptureFixture) -> None:
+    """Once they are as many as may hang it says so; looked at again and again, it opens no further one."""
     hang = threading.Event()
+    full = f"{LIVE.display}: {MAX_ABANDONED} reads hang; waiting for one to return"
     opened: list[Scripted] = []
 
     def opener(spec: SourceSpec, _settings: SourceSettings) -> Source:
@@ -238,11 +260,17 @@ def test_hanging_threads_are_capped() -> None:
 
     settings = QUICK.model_copy(update={"stall_timeout_s": 0.05})
     try:
-        with FrameReader(LIVE, settings, opener=opener) as frames:
-            threading.Timer(1.0, frames.stop).start()
-            for _ in frames:
-                pass
-            assert len(opened) == MAX_ABANDONED
+        patience = replace(HUNG, room_s=0.005)
+        with FrameReader(LIVE, settings, opener=opener, patience=patience):
+            until = time.monotonic() + 20
+            while full not in caplog.messages and time.monotonic() < until:
+                time.sleep(0.005)
+            time.sleep(10 * patience.room_s)
+            assert (len(opened), caplog.messages.count(full)) == (MAX_ABANDONED, 1)
+            hang.set()  # and goes on where there is room again
+            while len(opened) == MAX_ABANDONED and time.monotonic() < until:
+                time.sleep(0.005)
+            assert len(opened) > MAX_ABANDONED
     finally:
         hang.set()
 
@@ -265,7 +293,7 @@ def test_without_reconnecting_a_lost_source_ends_the_run(life: Scripted, raises:
 def test_stop_ends_the_iteration_at_once_from_another_thread(spec: SourceSpec) -> None:
     hang = threading.Event()
     with reader(spec, Scripted(spec, 2, then=hang.wait)) as frames:
-        threading.Timer(0.2, frames.stop).start()
+        threading.Timer(0.05, frames.stop).start()
         start = time.monotonic()
         list(frames)
         assert time.monotonic() - start < 1
@@ -275,7 +303,7 @@ def test_stop_ends_the_iteration_at_once_from_another_thread(spec: SourceSpec) -
 def test_closing_does_not_wait_for_a_thread_that_hangs() -> None:
     hang = threading.Event()
     start = time.monotonic()
-    with reader(LIVE, Scripted(LIVE, 1, then=hang.wait)) as frames:
+    with reader(LIVE, Scripted(LIVE, 1, then=hang.wait), patience=HUNG) as frames:
         next(iter(frames))
     assert time.monotonic() - start < 4
     hang.set()
@@ -311,7 +339,7 @@ def test_who_wants_to_hear_of_refusals_decides_when_to_give_up() -> None:
     refusals: list[SourceError] = []
     refused = SourceError("rtsp://***@host/1: connection refused")
     lives = [*[refused] * 4, Scripted(LIVE, 10_000, 0.002)]
-    waiting = FrameReader(LIVE, QUICK, opener=lambda *_: life(lives), on_refused=refusals.append)
+    waiting = FrameReader(LIVE, QUICK, opener=lambda *_: life(lives), on_refused=refusals.append, patience=IMPATIENT)
     with waiting as frames:
         assert next(iter(frames)).index >= 0
     assert refusals == [refused] * 4
@@ -321,7 +349,8 @@ def test_one_of_several_cameras_is_named_in_what_is_said_of_it(caplog: pytest.Lo
     refused = SourceError("rtsp://***@host/***: connection refused")
     lives = [refused, Scripted(LIVE, 5, 0.002), Scripted(LIVE, 10_000, 0.002)]
     door = QUICK.model_copy(update={"camera": "door"})
-    with FrameReader(LIVE, door, opener=lambda *_: life(lives), on_refused=lambda _: None) as frames:
+    named = FrameReader(LIVE, door, opener=lambda *_: life(lives), on_refused=lambda _: None, patience=IMPATIENT)
+    with named as frames:
         for _ in frames:
             if frames.stats()["reconnects"]:
                 break
@@ -370,13 +399,41 @@ def test_time_stamps_of_a_file_never_run_backwards() -> None:
     assert times == pytest.approx([0.0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24, 9e15])
 
 
-def test_a_program_that_was_stopped_does_not_take_the_silence_for_the_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_was_stopped_does_not_take_the_silence_for_the_cameras() -> None:
     """The clock leaps by 20 s, as it does over SIGSTOP: no frame can have come in that time."""
-    leap, real = [0.0], time.monotonic
-    monkeypatch.setattr(time, "monotonic", lambda: real() + leap[0])
+    now, looks, silent, quiet = [100.0], [0], threading.Event(), threading.Event()
+
+    def clock() -> float:
+        looks[0] += 1
+        return now[0]
+
+    class Camera(Scripted):
+        def read(self) -> tuple[Pixels, float] | None:
+            while silent.is_set():
+                quiet.set()
+                time.sleep(0.001)
+            return super().read()
+
+    def pass_in_silence(seconds: float) -> None:
+        """While no frame comes only who watches over the source looks at the clock."""
+        silent.set()
+        assert quiet.wait(20)
+        now[0] += seconds
+        before, until = looks[0], time.monotonic() + 20
+        while looks[0] < before + 6 and time.monotonic() < until:
+            time.sleep(0.001)
+
     settings = QUICK.model_copy(update={"reconnect": False, "stall_timeout_s": 2.0})
-    with reader(LIVE, Scripted(LIVE, 10_000, 0.3), settings=settings) as frames:
+    with reader(LIVE, Camera(LIVE, 10_000, 0.002), settings=settings, clock=clock) as frames:
         left = iter(frames)
         next(left)
-        leap[0] = 20.0
-        assert [frame.index >= 0 for frame, _ in zip(left, range(3), strict=False)] == [True] * 3
+        pass_in_silence(20.0)
+        silent.clear()
+        assert next(frame for frame in left if frame.captured_at == 120.0)
+        quiet.clear()
+        for _ in range(2):  # and now it is the camera's
+            pass_in_silence(0.9)
+        now[0] += 0.9
+        with pytest.raises(SourceError, match="no frame for 2 s"):
+            list(left)
+        silent.clear()
