@@ -37,7 +37,7 @@ MAX_PIXELS = 89_000_000  # decoding needs 7 bytes for each: 620 MB
 MAX_SIDE = 65_535  # pixels; the longest that JPEG can have, and OpenCV scales
 MAX_BYTES = 600_000_000  # such a picture stored without compression, 16 bits a channel
 
-_PIPE_PATIENCE_S = 10.0
+PIPE_TIMEOUT_S = 10.0  # how long a pipe may say nothing
 _BAND = 256  # rows converted at a time, so that there is never a second copy of the whole picture
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _OTHER_FORMATS = {
@@ -53,8 +53,10 @@ _OTHER_FORMATS = {
 }
 
 
-def load_image(path: Path) -> Pixels:
+def load_image(path: Path, pipe_timeout_s: float = PIPE_TIMEOUT_S) -> Pixels:
     """Decode one picture by its content, whatever its name, and turn it upright as its EXIF data says.
+
+    pipe_timeout_s: how long the first byte of a named pipe is waited for, seconds.
 
     Returns:
         uint8 (H, W, 3) BGR, contiguous. Grey, palette, 16-bit and transparent pictures are converted; of several
@@ -63,12 +65,12 @@ def load_image(path: Path) -> Pixels:
     Raises:
         SourceError: no such file, not a regular file, not a picture in one of `FORMATS`, cut off, 32 bits a channel,
             or beyond one of the limits above, which are checked in the header so that a small hostile file cannot
-            fill the memory.
+            fill the memory. Or a pipe that nobody writes to in time.
     """
     with open_regular(str(path), str(path), pipes=True) as opened:
         file: BinaryIO = opened
         if is_pipe(opened):  # decoders go back and forth
-            wait_for_data(opened, str(path), _PIPE_PATIENCE_S)
+            wait_for_data(opened, str(path), pipe_timeout_s)
             file = io.BytesIO(opened.read(MAX_BYTES + 1))
         if file.seek(0, os.SEEK_END) > MAX_BYTES:
             raise SourceError(f"{path}: more than {MAX_BYTES // 1_000_000} MB: not a picture, or use a smaller one")
