@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 
 from edge_app.source_text import MASK, STREAM_SCHEMES, problem, secrets, shown_source
 
-__all__ = ["looks_secret", "redact", "register", "register_source", "shown_source"]
+__all__ = ["forget", "looks_secret", "redact", "register", "register_source", "shown_source"]
 
 _SHORTEST = 4  # a shorter secret is found in everything
 _ANYWHERE = 8  # one of this length is a secret inside of a word too
@@ -38,6 +38,10 @@ class _Registry:
         self._lock = threading.Lock()
         self._shown: dict[str, str] = {}
         self._longest_first: list[tuple[str, str]] | None = []
+
+    def clear(self) -> None:
+        with self._lock:
+            self._shown, self._longest_first = {}, []
 
     def add(self, secret: str, shown: str) -> None:
         forms = {form for form in _forms(secret) if len(form) >= _SHORTEST and form not in shown}
@@ -82,6 +86,11 @@ def register_source(source: str, known: Collection[str] = ()) -> None:
         register(secret)
     if found or problem(source):
         register(source.strip(), shown_source(source))
+
+
+def forget() -> None:
+    """Nothing is registered any more: what was secret in one run may be an ordinary word of the next."""
+    _registry.clear()
 
 
 def redact(text: str) -> str:

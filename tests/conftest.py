@@ -45,9 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_secrets_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_secrets_of_other_tests() -> None:
     """A password of one test may be an ordinary word in the messages of another."""
-    monkeypatch.setattr(redact, "_registry", redact._Registry())
+    redact.forget()
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def astronaut() -> npt.NDArray[np.uint8]:
 def masked(astronaut: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """The same portrait, wearing the demo's drawn mask."""
     image = astronaut.copy()
-    image[demo._CROP] = demo.draw_mask(astronaut[demo._CROP])
+    image[demo.CROP] = demo.draw_mask(astronaut[demo.CROP])
     image.flags.writeable = False
     return image
 

@@ -18,7 +18,7 @@ WIDTH, HEIGHT, FPS, FRAMES = 1280, 720, 25.0, 500
 MASKED_FROM, MASKED_TO = 0.30, 0.75  # share of the video in which the mask is drawn
 FACE_PX = (60.0, 220.0)  # smallest and largest face width in the video
 
-_CROP = (slice(0, 300), slice(60, 380))  # rows and columns of the photograph around the person
+CROP = (slice(0, 300), slice(60, 380))  # rows and columns of the photograph around the person
 _FACE_CENTRE, _FACE_WIDTH = (162.0, 125.0), 84.0  # in pixels of that crop
 # Corners of the mask in pixels of the crop, clockwise from the bridge of the nose to the viewer's left.
 _MASK = np.array(
@@ -41,7 +41,7 @@ def portrait(masked: bool) -> Pixels:
         from skimage.data import astronaut
     except ImportError:
         raise SourceError("demo: its portrait comes with scikit-image: pip install scikit-image") from None
-    bare = np.ascontiguousarray(astronaut()[_CROP][..., ::-1], np.uint8)
+    bare = np.ascontiguousarray(astronaut()[CROP][..., ::-1], np.uint8)
     return draw_mask(bare) if masked else bare
 
 
@@ -78,7 +78,7 @@ class DemoSource(Source):
 
     def __init__(self) -> None:
         self._bare, self._masked = portrait(masked=False), portrait(masked=True)
-        self._background = _background()
+        self.background = wall()
         self._index = 0
         self.info = SourceInfo("demo", "demo", False, WIDTH, HEIGHT, FPS, FRAMES)
 
@@ -86,12 +86,13 @@ class DemoSource(Source):
         if self._index >= FRAMES:
             return None
         index, self._index = self._index, self._index + 1
-        return self._render(index), index / FPS
+        return self.render(index), index / FPS
 
     def close(self) -> None:
         self._index = FRAMES
 
-    def _render(self, index: int) -> Pixels:
+    def render(self, index: int) -> Pixels:
+        """Picture `index` of the film, uint8 (HEIGHT, WIDTH, 3) BGR."""
         part = index / FRAMES
         small, large = FACE_PX
         scale = (small + (large - small) * (0.5 - 0.5 * math.cos(2 * math.pi * 2 * part))) / _FACE_WIDTH
@@ -99,14 +100,16 @@ class DemoSource(Source):
         y = HEIGHT * (0.47 + 0.06 * math.sin(2 * math.pi * 3 * part))
         move = np.array([[scale, 0, x - scale * _FACE_CENTRE[0]], [0, scale, y - scale * _FACE_CENTRE[1]]])
         person = self._masked if MASKED_FROM <= part < MASKED_TO else self._bare
-        frame = self._background.copy()
+        frame = self.background.copy()
         cv2.warpAffine(
             person, move, (WIDTH, HEIGHT), dst=frame, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
         )
         return frame
 
+    _render = render  # while tests still call it so
 
-def _background() -> Pixels:
+
+def wall() -> Pixels:
     """A wall with soft light and fine grain, uint8 (HEIGHT, WIDTH, 3) BGR."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     light = 168 - 48 * rows / HEIGHT + 14 * np.sin(columns / 210) + 8 * np.cos((columns + 2 * rows) / 95)

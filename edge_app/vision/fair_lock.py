@@ -11,6 +11,11 @@ class FairLock:
         self._lock, self._taken = threading.Lock(), False
         self._waiting: deque[threading.Lock] = deque()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return len(self._waiting)
+
     def __enter__(self) -> None:
         with self._lock:
             if not self._taken:

@@ -36,7 +36,7 @@ FILES = ("--events", "e.jsonl", "--summary", "s.json", "--output", "v.mp4")
 def film(astronaut: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty seconds in which someone comes and goes every two, each time bare first and masked then."""
     source = demo.DemoSource()
-    empty = cv2.resize(source._background, SIZE)
+    empty = cv2.resize(source.background, SIZE)
 
     def pictures() -> Iterator[Pixels]:
         for index in range(FRAMES):
@@ -45,7 +45,7 @@ def film(astronaut: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 yield empty
                 continue
             # The demo's own persons: bare at its beginning, masked in its middle.
-            shown = source._render((0 if moment < 32 else demo.FRAMES // 2) + moment)
+            shown = source.render((0 if moment < 32 else demo.FRAMES // 2) + moment)
             yield np.asarray(cv2.resize(shown, SIZE, interpolation=cv2.INTER_AREA), np.uint8)
 
     return write_clip(tmp_path_factory.mktemp("film") / "film.mp4", pictures())

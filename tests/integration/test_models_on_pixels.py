@@ -33,7 +33,7 @@ def classifier(models: Path, request: pytest.FixtureRequest) -> MaskClassifier:
 def film(astronaut: Pixels) -> list[Pixels]:
     """Nine frames of the demo film: small and large faces, bare and masked."""
     source = demo.DemoSource()
-    return [source._render(index) for index in range(10, demo.FRAMES, 60)]
+    return [source.render(index) for index in range(10, demo.FRAMES, 60)]
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:

@@ -94,16 +94,20 @@ def test_nothing_grows_for_ever() -> None:
     """Someone else comes every few seconds; what is kept after ten times as many is the same."""
     people = followed()
 
-    def watch(start: int, end: int) -> None:
-        for index in range(start, end):
-            away = index % 60 > 20
-            see(people, index / 10, *(() if away else ((float(index // 60 % 7) * 100, 0.9, 1.0),)))
+    def watch(start: int, end: int) -> int:
+        """In seconds, two frames in each; how many persons were seen to come."""
+        came = 0
+        for index in range(2 * start, 2 * end):
+            away = index % 12 > 4
+            events = see(people, index / 2, *(() if away else ((float(index // 12 % 7) * 100, 0.9, 1.0),)))
+            came += [event.type for event in events].count("new")
+        return came
 
-    watch(0, 600)
+    watch(0, 60)
     tracemalloc.start()
-    watch(600, 1200)
+    watch(60, 120)
     before, _ = tracemalloc.get_traced_memory()
-    watch(1200, 6600)
+    assert watch(120, 660) == 90
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert after - before < 20_000

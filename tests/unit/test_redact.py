@@ -10,9 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from edge_app import redact as redaction
 from edge_app.errors import SourceError
-from edge_app.redact import redact, register, register_source, shown_source
+from edge_app.redact import forget, redact, register, register_source, shown_source
 from edge_app.runtime.shutdown import guarded
 from edge_app.source_text import problem
 
@@ -110,10 +109,6 @@ def test_the_hint_asks_for_percent_encoding() -> None:
     assert "rtsp://?" in str(problem("rstp://host/x"))
 
 
-def fresh_registry() -> None:
-    redaction._registry = redaction._Registry()
-
-
 # --- any password, anywhere ---------------------------------------------------------------------------------------
 
 HARMLESS = (
@@ -173,7 +168,7 @@ def test_no_property_of_a_pipeline_is_shown(password: str, position: str) -> Non
 
 @given(PASSWORDS, st.sampled_from(POSITIONS + PROPERTIES))
 def test_what_a_library_says_of_a_source_shows_no_password(password: str, position: str) -> None:
-    fresh_registry()
+    forget()
     source = position.format(password)
     assume("/{}/" not in position and "!" not in password)
     register_source(source)
@@ -183,7 +178,7 @@ def test_what_a_library_says_of_a_source_shows_no_password(password: str, positi
 
 @given(st.text(string.ascii_letters + string.digits + "@#/?:%=&;$ é", min_size=4, max_size=16))
 def test_a_registered_secret_is_found_however_it_is_written(password: str) -> None:
-    fresh_registry()
+    forget()
     register(password)
     assume(password.strip() == password)
     forms = [

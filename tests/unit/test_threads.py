@@ -176,7 +176,7 @@ def test_turns_are_given_in_the_order_in_which_they_were_asked_for() -> None:
             thread = threading.Thread(target=take, args=(name,))
             thread.start()
             threads.append(thread)
-            while len(turns._waiting) <= name:
+            while turns.waiting <= name:
                 time.sleep(0.001)
         assert order == []
     for thread in threads:
