@@ -121,10 +121,10 @@ def test_a_request_is_bounded() -> None:
 
 
 def test_a_client_that_sends_drop_by_drop_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_server, "CLIENT_S", 0.5)
+    monkeypatch.setattr(http_server, "CLIENT_S", 0.2)
     with serving() as server, socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=30) as client:
-        client.settimeout(0.1)
-        for _ in range(300):  # each drop comes sooner than the timeout
+        client.settimeout(0.05)
+        for _ in range(600):  # each drop comes sooner than the timeout
             try:
                 client.sendall(b"X")
                 if client.recv(1) == b"":

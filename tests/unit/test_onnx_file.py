@@ -132,7 +132,7 @@ class TestNotOnnx:
 
 def test_whatever_the_bytes_nothing_but_our_own_error_comes() -> None:
     chance, whole, refused = random.Random(7), tiny_detector(), 0
-    for _ in range(2000):
+    for _ in range(600):
         content = bytearray(whole)
         for _ in range(chance.randint(1, 8)):
             content[chance.randrange(len(content))] = chance.randrange(256)
@@ -140,4 +140,4 @@ def test_whatever_the_bytes_nothing_but_our_own_error_comes() -> None:
             inspect(bytes(content[: chance.randrange(len(content)) if chance.random() < 0.2 else None]))
         except NotOnnx:
             refused += 1
-    assert 200 < refused < 1900
+    assert 60 < refused < 570

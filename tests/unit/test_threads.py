@@ -9,10 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_app.clock import Awake
+from edge_app.runtime import threads as stages
 from edge_app.runtime.threads import CallWhenSet, prefetch
 from edge_app.vision.fair_lock import FairLock
 
 PATIENCE_S = 10.0
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "POLL_S", 0.02)
+    monkeypatch.setattr(stages, "LEAVE_S", 0.05)
 
 
 def gone(name: str) -> bool:
@@ -74,7 +81,7 @@ def test_it_stays_a_bounded_number_ahead(depth: int) -> None:
         assert next(made) == expected
         taken = expected
         assert not too_far.wait(0.02)
-    assert not too_far.wait(0.3)
+    assert not too_far.wait(0.1)
     assert items.taken <= 5 + depth + 1
     made.close()  # type: ignore[attr-defined]
     assert gone("bounded_work")
@@ -187,11 +194,11 @@ def test_turns_are_given_in_the_order_in_which_they_were_asked_for() -> None:
 def test_a_set_event_is_told_once_and_only_inside() -> None:
     event, told = threading.Event(), threading.Event()
     with CallWhenSet(event, told.set):
-        assert not told.wait(0.3)
+        assert not told.wait(0.1)
         event.set()
         assert told.wait(5)
     told.clear()
-    time.sleep(0.3)
+    time.sleep(0.1)
     assert not told.is_set()
 
 
