@@ -22,7 +22,7 @@ from tests.media import Pixels, grey
 
 LIVE = SourceSpec("stream", "rtsp://user:secret@host/1", "rtsp://***@host/1", live=True)
 FILE = SourceSpec("file", "a.mp4", "a.mp4", live=False)
-QUICK = SourceSettings(open_timeout_s=1, stall_timeout_s=0.5, reconnect_min_s=0.02, reconnect_max_s=0.05)
+QUICK = SourceSettings(open_timeout_s=1, stall_timeout_s=0.5, reconnect_min_s=0.002, reconnect_max_s=0.01)
 IMPATIENT = Patience(poll_s=0.01, join_s=0.4, open_grace_s=0.05, room_s=0.05)
 HUNG = replace(IMPATIENT, join_s=0.05)  # for a test whose source hangs on closing, too
 
@@ -258,7 +258,7 @@ def test_hanging_threads_are_capped(caplog: pytest.LogCaptureFixture) -> None:
         opened.append(Scripted(spec, 1, then=hang.wait))
         return opened[-1]
 
-    settings = QUICK.model_copy(update={"stall_timeout_s": 0.05})
+    settings = QUICK.model_copy(update={"stall_timeout_s": 0.02})
     try:
         patience = replace(HUNG, room_s=0.005)
         with FrameReader(LIVE, settings, opener=opener, patience=patience):
