@@ -1,7 +1,7 @@
 """The log of events in SQLite: each event under a rising number, and a cursor for each output that reads it.
 
 The log is in WAL mode: an appended event survives a kill of the program, one writer never waits for readers, and any
-program may read along. Tables and columns are described in docs/store.md.
+program may read along. Tables and columns are described in docs/outputs.md.
 """
 
 import contextlib
