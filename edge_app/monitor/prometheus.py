@@ -54,7 +54,7 @@ def _of_camera(camera: CameraStatus) -> Iterator[Metric]:
     yield CounterMetricFamily("edge_app_reconnects", "Times a lost source came back.", stats["reconnects"])
     yield _sink_errors(camera.outputs.errors_by_output)
     events = CounterMetricFamily("edge_app_events", "Events by type and label.", labels=["type", "label"])
-    for (kind, label), count in tally.events_by_type.items():
+    for (kind, label), count in [*tally.events_by_type.items()]:  # the camera goes on counting
         events.add_metric([kind, label], count)
     yield events
     changes = "Confirmed labels of persons: the first one of each, and every change."

@@ -16,7 +16,7 @@ _MOMENTS = 50  # finished frames that the rate is taken over
 
 
 class CameraStatus:
-    """The state of one camera, before its source is open, while it is, and after. Times are `time.monotonic()` seconds.
+    """The state of one camera, before its source is open, while it is, and after. Times are seconds of its clock.
 
     reader, outputs: None until the source is open. total: frames of a file as far as known, None of a live source.
     expected: False for a file before its turn and after its end. refused: why the source could not be opened yet, the
@@ -27,14 +27,15 @@ class CameraStatus:
     Args:
         name: of the camera.
         ready_age_s: a camera whose newest finished frame is older is not ready.
+        clock: seconds, the one that frames are stamped with.
     """
 
-    def __init__(self, name: str, ready_age_s: float) -> None:
-        self.name, self._ready_age_s = name, ready_age_s
+    def __init__(self, name: str, ready_age_s: float, clock: Callable[[], float] = lambda: time.monotonic()) -> None:
+        self.name, self._ready_age_s, self._clock = name, ready_age_s, clock
         self.reader: FrameReader | None = None
         self.outputs: FrameOutputs | None = None
         self.total: int | None = None
-        self.tally, self.metrics = Tally(), Metrics()
+        self.tally, self.metrics = Tally(), Metrics(clock)
         self.expected = True
         self.refused: str | None = None
         self.failed: str | None = None
@@ -48,8 +49,8 @@ class CameraStatus:
 
     def opened(self, reader: FrameReader, outputs: FrameOutputs, total: int | None = None) -> None:
         """The source is open, and so are the outputs."""
-        self.outputs, self.total, self.metrics = outputs, total, Metrics()
-        self.opened_at = time.monotonic()
+        self.outputs, self.total, self.metrics = outputs, total, Metrics(self._clock)
+        self.opened_at = self._clock()
         self._moments.append(self.opened_at)
         self.refused, self.reader = None, reader
 
@@ -57,7 +58,7 @@ class CameraStatus:
         """Count a frame whose result has been written, and its events."""
         self.tally.add(result)
         self.tally.count(result.events)
-        now = time.monotonic()
+        now = self._clock()
         self.frame_age_ms = (now - result.frame.captured_at) * 1e3
         for name, milliseconds in (*result.timings.items(), ("frame_age", self.frame_age_ms)):
             self.metrics.add(name, milliseconds)
@@ -89,12 +90,12 @@ class CameraStatus:
         """Finished frames a second over the last ones; sinks towards 0 where none finishes any more."""
         if not self.running:
             return 0.0
-        return (len(self._moments) - 1) / max(1e-6, time.monotonic() - self._moments[0])
+        return (len(self._moments) - 1) / max(1e-6, self._clock() - self._moments[0])
 
     @property
     def age_s(self) -> float | None:
         """Seconds since the last finished frame was taken from the source; None before the first."""
-        return None if self.finished_at is None else time.monotonic() - self._captured_at
+        return None if self.finished_at is None else self._clock() - self._captured_at
 
     @property
     def in_work(self) -> bool:
@@ -124,10 +125,16 @@ class RunStatus:
     """The state of all cameras of a run: their sums, and the worst frame age.
 
     cameras: by name. events: the event outputs, which all of them share; None until they are open.
+
+    Args:
+        cameras: their names.
+        ready_age_s, clock: of each, see `CameraStatus`.
     """
 
-    def __init__(self, cameras: Iterable[str], ready_age_s: float) -> None:
-        self.cameras = {name: CameraStatus(name, ready_age_s) for name in cameras}
+    def __init__(
+        self, cameras: Iterable[str], ready_age_s: float, clock: Callable[[], float] = lambda: time.monotonic()
+    ) -> None:
+        self.cameras = {name: CameraStatus(name, ready_age_s, clock) for name in cameras}
         self.events: EventOutputs | None = None
 
     def observe(self, observe: Callable[[str, str, float], None]) -> None:

@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from edge_app.monitor.status import RunStatus
 
@@ -19,9 +19,15 @@ class Notifier:
 
     Args:
         environment: where NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID are looked up.
+        clock: seconds.
     """
 
-    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = lambda: time.monotonic(),
+    ) -> None:
+        self._clock = clock
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address  # @: the abstract namespace
         self._ping_s = _ping_interval(environment)
@@ -38,7 +44,7 @@ class Notifier:
         """Send what is due; call it a few times a second."""
         if not self.wanted or not run.started:
             return
-        now, due = time.monotonic(), []
+        now, due = self._clock(), []
         if not self._ready:
             self._ready = True
             due.append("READY=1")
@@ -53,7 +59,7 @@ class Notifier:
 
     def ping(self) -> None:
         """WATCHDOG=1 where it is due, though no frame finishes: outputs that are being closed take their time."""
-        now = time.monotonic()
+        now = self._clock()
         if self._ready and self._ping_s is not None and now - self._pinged_at >= self._ping_s:
             self._pinged_at = now
             self.send("WATCHDOG=1")

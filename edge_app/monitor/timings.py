@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,11 +11,16 @@ WINDOW = 4096  # samples kept a stage: enough for a steady p95, bounded however 
 
 
 class Metrics:
-    """Collects samples in milliseconds by name; one writer a name, any reader."""
+    """Collects samples in milliseconds by name; one writer a name, any reader.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = lambda: time.monotonic()) -> None:
         self._samples: dict[str, deque[float]] = {}
-        self.started_at = time.monotonic()
+        self._clock = clock
+        self.started_at = clock()
 
     def add(self, name: str, milliseconds: float) -> None:
         self._samples.setdefault(name, deque(maxlen=WINDOW)).append(milliseconds)
@@ -32,7 +37,7 @@ class Metrics:
 
     @property
     def seconds(self) -> float:
-        return time.monotonic() - self.started_at
+        return self._clock() - self.started_at
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 
 from edge_app.config.settings import WatchdogSettings
 from edge_app.errors import WatchdogError
@@ -15,10 +16,17 @@ class Watchdog:
         settings: the limits, in seconds; None switches one off.
         name: of the source, for the message.
         camera: what it looks at; its source is open.
+        clock: seconds, that of the camera.
     """
 
-    def __init__(self, settings: WatchdogSettings, name: str, camera: CameraStatus) -> None:
-        self._settings, self._name, self._camera = settings, name, camera
+    def __init__(
+        self,
+        settings: WatchdogSettings,
+        name: str,
+        camera: CameraStatus,
+        clock: Callable[[], float] = lambda: time.monotonic(),
+    ) -> None:
+        self._settings, self._name, self._camera, self._clock = settings, name, camera, clock
         self._in_work_since: float | None = None
         self._frames = 0
 
@@ -33,7 +41,7 @@ class Watchdog:
         limit, reader = self._settings.no_frame_s, self._camera.reader
         if limit is None or reader is None or not reader.info.live:
             return None
-        silent = time.monotonic() - max(reader.last_read_at or self._camera.opened_at, awake_since)
+        silent = self._clock() - max(reader.last_read_at or self._camera.opened_at, awake_since)
         if silent <= limit:
             return None
         return WatchdogError(
@@ -42,7 +50,7 @@ class Watchdog:
         )
 
     def _stuck(self, awake_since: float) -> WatchdogError | None:
-        limit, camera, now = self._settings.stuck_s, self._camera, time.monotonic()
+        limit, camera, now = self._settings.stuck_s, self._camera, self._clock()
         if limit is None:
             return None
         if not camera.in_work:

@@ -30,7 +30,7 @@ class QueuedOutput(FrameOutput):
         output: only this thread calls it from now on.
         live: leave results out rather than wait.
         called: names this output in messages, as several cameras have one each; None: by its kind.
-        stuck_s: seconds after which a sink that takes nothing is given up for now.
+        stuck_s: seconds after which an output that takes nothing is given up for now.
     """
 
     def __init__(self, output: FrameOutput, live: bool, called: str | None = None, stuck_s: float = STUCK_S) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import struct
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -70,6 +71,7 @@ class VideoOutput(FrameOutput):
         fps: nominal frames a second, for the distance of keyframes; None where unknown.
         mode: permissions of the file.
         overwrite: replace a file that is there, as soon as there is a frame; not one that another run is writing.
+        clock: seconds.
 
     Raises:
         UsageError: a name that does not end in .mp4, .m4v or .mov.
@@ -80,11 +82,16 @@ class VideoOutput(FrameOutput):
     retry_s = 5.0
 
     def __init__(
-        self, path: Path, fps: float | None = None, mode: int = files.PRIVATE, overwrite: bool = False
+        self,
+        path: Path,
+        fps: float | None = None,
+        mode: int = files.PRIVATE,
+        overwrite: bool = False,
+        clock: Callable[[], float] = lambda: time.monotonic(),
     ) -> None:
         if path.suffix.lower() not in _SUFFIXES:
             raise UsageError(f"{path}: the video must be named {', '.join(_SUFFIXES)}")
-        self._wanted, self._mode, self._overwrite = path, mode, overwrite
+        self._wanted, self._mode, self._overwrite, self._clock = path, mode, overwrite, clock
         self._rate = Fraction(fps or 25).limit_denominator(1001)
         found = [name for name in _ENCODERS if name in av.codecs_available]
         if not found:
@@ -156,7 +163,7 @@ class VideoOutput(FrameOutput):
         stream.codec_context.time_base = stream.time_base = _TIME_BASE
         stream.codec_context.gop_size = max(1, round(self._rate * _KEYFRAME_S))
         self._start, self._last, self._header = result.frame.time, -1, 0
-        self._key_at = self._wrote_at = time.monotonic()
+        self._key_at = self._wrote_at = self._clock()
         return stream
 
     def _encode(self, container: OutputContainer, result: FrameResult) -> None:
@@ -206,7 +213,7 @@ class VideoOutput(FrameOutput):
 
     def _is_due(self) -> bool:
         """Whether a keyframe must begin a new fragment now, because with the next frame it would be late."""
-        now = time.monotonic()
+        now = self._clock()
         due = now - self._key_at + (now - self._wrote_at) > _FRAGMENT_S
         self._wrote_at = now
         if due:
