@@ -19,7 +19,7 @@ PRIVATE = 0o600  # these files say who was where
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _STREAM = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NAME_BYTES = 255  # as Linux and most disks have it
-_WAIT_S = 5.0  # how long a pipe that nobody reads is waited for
+WAIT_S = 5.0  # how long a pipe that nobody reads is waited for
 _READ_ONLY_FOLDER = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY)
 
 
@@ -113,17 +113,17 @@ def check_replaceable(path: Path) -> None:
             raise
 
 
-def replace(path: Path, data: bytes, mode: int = PRIVATE, follow: bool = True) -> None:
+def replace(path: Path, data: bytes, mode: int = PRIVATE, follow: bool = True, wait_s: float = WAIT_S) -> None:
     """Write a file whole or not at all; one that is there keeps its mode. Pipes and devices are written directly.
 
-    follow: replace what a link points to; False: the link itself.
+    follow: replace what a link points to; False: the link itself. wait_s: how long a pipe or device may take nothing.
     """
     info = look(path, follow)
     if follow and (stream := own_stream(path)) is not None:
         write_all(stream, data)
         return
     if follow and info is not None and not stat.S_ISREG(info.st_mode):
-        _to_stream(path, data)
+        _to_stream(path, data, wait_s)
         return
     real = Path(os.path.realpath(path)) if follow else path
     make_parents(real)
@@ -206,25 +206,26 @@ def write_all(file: int, data: bytes) -> None:
         rest = rest[os.write(file, rest) :]
 
 
-def _to_stream(path: Path, data: bytes) -> None:
+def _to_stream(path: Path, data: bytes, wait_s: float) -> None:
     """Write into a pipe or device; one that takes nothing is given up after a time."""
-    rest, deadline = memoryview(data), time.monotonic() + _WAIT_S
-    file = _open_stream(path, deadline)
+    rest, file = memoryview(data), _open_stream(path, wait_s)
+    deadline = time.monotonic() + wait_s
     try:
         while rest:
             try:
                 rest = rest[os.write(file, rest) :]
-                deadline = time.monotonic() + _WAIT_S
+                deadline = time.monotonic() + wait_s
             except BlockingIOError:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise BlockingIOError(errno.EAGAIN, f"nobody has read it for {_WAIT_S:g} s") from None
+                    raise BlockingIOError(errno.EAGAIN, f"nobody has read it for {wait_s:g} s") from None
                 select.select([], [file], [], left)
     finally:
         os.close(file)
 
 
-def _open_stream(path: Path, deadline: float) -> int:
+def _open_stream(path: Path, wait_s: float) -> int:
+    deadline = time.monotonic() + wait_s
     while True:
         try:
             return os.open(path, _STREAM)
@@ -232,7 +233,7 @@ def _open_stream(path: Path, deadline: float) -> int:
             if error.errno != errno.ENXIO:
                 raise
             if time.monotonic() >= deadline:
-                raise OSError(errno.ENXIO, f"nobody has read it for {_WAIT_S:g} s") from None
+                raise OSError(errno.ENXIO, f"nobody has read it for {wait_s:g} s") from None
         time.sleep(0.05)
 
 
