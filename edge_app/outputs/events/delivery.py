@@ -57,10 +57,10 @@ class Delivery:
         self._stopping.set()
         self._log.wake()
 
-    def join(self) -> None:
-        """Wait for the end; an output that hangs is left behind."""
+    def join(self, more_s: float = 1.0) -> None:
+        """Wait for the end, until `more_s` after the deadline; an output that hangs is left behind."""
         if self._thread.is_alive():
-            self._thread.join(max(0.0, self._deadline - self._clock()) + 1.0)
+            self._thread.join(max(0.0, self._deadline - self._clock()) + more_s)
 
     def _work(self) -> None:
         while self._clock() < self._deadline:
@@ -76,10 +76,13 @@ class Delivery:
 
     def _deliver(self) -> None:
         """Deliver a batch, as far as the output takes it."""
-        for number, event in self._log.after(self._cursor, BATCH):
+        newest, events = self._log.newest, self._log.after(self._cursor, BATCH)
+        for number, event in events:
             if self._clock() >= self._deadline:
                 return
             self._output.write(event)
             self._log.advance(self.name, number)
             self._cursor = number
             self._pauses.reset()
+        if not events:  # what is missing was removed meanwhile
+            self._cursor = max(self._cursor, newest)

@@ -104,6 +104,8 @@ class JsonlOutput(EventOutput):
             self._pending.clear()
             self._closed = True
             self._shut()
+        if self.lost:
+            raise SinkError(f"{self._path}: {self.lost} events are lost, for which there was no room")
 
     def _follow(self) -> None:
         """Be at the file that has the path now."""

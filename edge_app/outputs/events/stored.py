@@ -18,21 +18,22 @@ class StoredEvents(EventOutput):
 
     Args:
         log: an open one, which whoever opened it closes.
+        keep: events held at most.
         clock: seconds.
     """
 
     name = "store"
     from_log = False
 
-    def __init__(self, log: EventLog, clock: Callable[[], float] = lambda: time.monotonic()) -> None:
-        self._log, self._clock = log, clock
+    def __init__(self, log: EventLog, keep: int = KEEP, clock: Callable[[], float] = lambda: time.monotonic()) -> None:
+        self._log, self._keep, self._clock = log, keep, clock
         self._held: deque[Event] = deque()
         self._lost = 0
         self._again_at = 0.0
 
     def write(self, event: Event) -> None:
         self._held.append(event)
-        if len(self._held) > KEEP:
+        if len(self._held) > self._keep:
             self._held.popleft()
             self._lost += 1
         self.flush()
@@ -49,6 +50,8 @@ class StoredEvents(EventOutput):
                 self._append()
         except SinkError as error:
             raise SinkError(f"{error}; {self._lost + len(self._held)} events are lost") from None
+        if self._lost:
+            raise SinkError(f"{self._log.path}: {self._lost} events are lost, for which there was no room")
 
     def _append(self) -> None:
         try:
