@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edge_app.config.settings import StoreSettings
+from edge_app.errors import SinkError
 
 
 def store_path(settings: StoreSettings, environment: Mapping[str, str] = os.environ) -> Path:
@@ -13,8 +14,17 @@ def store_path(settings: StoreSettings, environment: Mapping[str, str] = os.envi
 
 
 def state_dir(environment: Mapping[str, str] = os.environ) -> Path:
-    """The folder for what a program must find again after a restart: systemd's, or that of the XDG specification."""
+    """The folder for what a program must find again after a restart: systemd's, or that of the XDG specification.
+
+    Raises:
+        SinkError: there is none, for the user has no home.
+    """
     if given := environment.get("STATE_DIRECTORY"):
         return Path(given.split(":")[0])
     home = environment.get("XDG_STATE_HOME", "")
-    return (Path(home) if os.path.isabs(home) else Path.home() / ".local" / "state") / "edge_app"  # noqa: PTH117
+    if os.path.isabs(home):  # noqa: PTH117  as the specification has it
+        return Path(home) / "edge_app"
+    try:
+        return Path.home() / ".local" / "state" / "edge_app"
+    except RuntimeError:
+        raise SinkError("the store: this user has no home folder to keep events in", "set store.path") from None
