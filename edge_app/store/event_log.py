@@ -17,6 +17,7 @@ from typing import Self
 from edge_app.errors import SinkError, first_line
 from edge_app.records import Event
 
+_HEADER = b"SQLite format 3\0"
 _APPLICATION = 0x45444745  # marks the file as ours
 _VERSION = 1
 _SCHEMA = """
@@ -34,6 +35,7 @@ CREATE TABLE cursors (output TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROW
 _BUSY_S = 5.0  # for another program that holds the file, such as a backup
 _POLL_S = 0.5
 _PRUNE_EVERY = 500  # deliveries
+_READER_PAGES, _WRITER_PAGES = 1000, 2000  # of 4 KB: how far the WAL grows before a connection empties it
 
 
 class EventLog:
@@ -58,10 +60,13 @@ class EventLog:
         with contextlib.ExitStack() as opened, self._told():
             self._create(mode)
             opened.callback(os.close, self._lock_out_others())
-            # Two connections: the one that cameras wait for never copies the WAL into the file, which takes a while.
-            self._writer = opened.enter_context(contextlib.closing(self._connect(checkpoints=False)))
-            self._reader = opened.enter_context(contextlib.closing(self._connect(checkpoints=True)))
+            self._check_header()
+            # Two connections: to copy the WAL into the file takes a while, so the one that cameras wait for does it
+            # only where the other, which marks deliveries, has not done it for long, or has none to mark.
+            self._writer = opened.enter_context(contextlib.closing(self._connect(_WRITER_PAGES)))
             self._migrate()
+            self._writer.execute("PRAGMA journal_mode = WAL")  # not before: it would change a file of somebody else
+            self._reader = opened.enter_context(contextlib.closing(self._connect(_READER_PAGES)))
             row = self._reader.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
             self.newest = int(row[0]) if row else 0
             self._open = opened.pop_all()
@@ -79,7 +84,7 @@ class EventLog:
             for row in rows:
                 newest = self._writer.execute(insert, row).lastrowid
         with self._changed:
-            self.newest = newest or self.newest
+            self.newest = max(self.newest, newest or 0)  # another thread may be ahead
             self._changed.notify_all()
 
     def after(self, number: int, most: int) -> list[tuple[int, Event]]:
@@ -136,7 +141,10 @@ class EventLog:
         """Make the file with its permissions, which SQLite gives to those that it puts beside it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode))
+            file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            with contextlib.suppress(OSError):  # a FAT or network disk may know no modes
+                os.fchmod(file, mode)  # whatever the umask
+            os.close(file)
         if not stat.S_ISREG(self.path.stat().st_mode):
             raise SinkError(f"{self.path}: the store cannot be here (expected a file)")
 
@@ -154,11 +162,20 @@ class EventLog:
             raise SinkError(f"{self.path}: another run uses this store", "give each run its own store.path") from None
         return file
 
-    def _connect(self, checkpoints: bool) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
+    def _check_header(self) -> None:
+        """SQLite takes a short file, whatever it holds, for an empty database, and writes over it.
+
+        Only once others are locked out, for to close the file lets go of their locks, see there.
+        """
+        with self.path.open("rb") as file:
+            if file.read(len(_HEADER)) not in (b"", _HEADER):
+                raise SinkError(f"{self.path}: this file is not a database", "choose another store.path")
+
+    def _connect(self, pages: int) -> sqlite3.Connection:
+        path = self.path.absolute()  # `:memory:` would be no file
+        connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA synchronous = NORMAL")  # a power failure may take the last seconds, a kill nothing
-        connection.execute(f"PRAGMA wal_autocheckpoint = {1000 if checkpoints else 0}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
         return connection
 
     def _migrate(self) -> None:
@@ -191,8 +208,8 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
         with contextlib.suppress(sqlite3.Error):  # SQLite has rolled back by itself
             connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
