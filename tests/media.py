@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import supervision as sv
 
-from edge_app.records import Frame, FrameResult, Label, Verdict
+from edge_app.people.lifecycle import Lifecycle
+from edge_app.records import Event, Frame, FrameResult, Label, Verdict
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -53,3 +54,15 @@ def result(
         data={"mask_probability": np.array([p for _, _, p in persons], np.float32)},
     )
     return FrameResult(at, detections, [Verdict(label, p, max(p, 1 - p), 5) for _, label, p in persons])
+
+
+def arrival(index: int = 0, camera: str = "door") -> FrameResult:
+    """A result in which a person is first judged, with the one event of it."""
+    found = result(frame(index), (1, "mask", 0.9))
+    found.events = Lifecycle(camera, 1.5).update(found)
+    return found
+
+
+def event(index: int = 0, camera: str = "door") -> Event:
+    """That event: `new`; its time rises with the index."""
+    return arrival(index, camera).events[0]

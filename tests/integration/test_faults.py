@@ -17,9 +17,9 @@ import av.error
 import cv2
 import numpy as np
 import pytest
-from edge_app.outputs.frames.video import whole_fragments
 
 from edge_app.capture import demo
+from edge_app.outputs.frames.video import whole_fragments
 from tests.command import Running
 from tests.media import Pixels, write_clip
 from tests.rtsp import camera

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from edge_app.monitor.status import Fleet
 from tests.command import Running
 from tests.integration.test_cameras import configuration, has_pictures, lines
 from tests.integration.test_observe import get, port  # noqa: F401
@@ -132,20 +131,3 @@ def test_cameras_of_which_none_can_be_opened_are_an_error(tmp_path: Path) -> Non
     errors = [line for line in command.err.splitlines() if line.startswith("error: ")]
     *each, none = [line.split(":")[1] for line in errors]
     assert (sorted(each), none) == ([" one", " two"], " none of the 2 cameras can be watched")
-
-
-class TestFleet:
-    def test_a_file_counts_while_it_is_its_turn(self) -> None:
-        fleet = Fleet(("a", "b"))
-        fleet.leave("a")
-        assert fleet.not_ready() == "b: the source is not open yet"
-        fleet.leave("b")
-        assert fleet.not_ready() is None
-        fleet.enter("a")
-        assert fleet.not_ready() == "a: the source is not open yet"
-
-    def test_a_camera_that_is_off_keeps_nobody_waiting_but_is_told(self) -> None:
-        fleet = Fleet(("a",))
-        fleet.waiting["a"] = "refused"
-        assert fleet.not_ready() == "a: the source is not open yet (refused)"
-        assert fleet.frames == 0

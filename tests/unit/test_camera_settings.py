@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from edge_app.commands.app import main
+from edge_app.commands.sources import cameras_of
 from edge_app.config.layers import Given, resolve
 from edge_app.errors import UsageError
 from edge_app.outputs.files import video_path
-from edge_app.runtime.cameras import cameras_of
 from tests.layers import error, resolved
 
 TWO = """\

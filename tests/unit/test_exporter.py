@@ -2,7 +2,6 @@
 
 import http.client
 import socket
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +9,12 @@ import pytest
 
 from edge_app.capture.open import parse_source
 from edge_app.capture.reader import FrameReader
-from edge_app.config.settings import MetricsSettings, OutputSettings, SourceSettings
+from edge_app.config.settings import MetricsSettings, Settings, SourceSettings
 from edge_app.errors import UsageError
 from edge_app.monitor.prometheus import Exporter
-from edge_app.monitor.status import Fleet, Health
-from edge_app.outputs.fan_out import Outputs
+from edge_app.monitor.status import CameraStatus, RunStatus
+from edge_app.outputs.frame_outputs import FrameOutputs
+from tests.clock import Clock
 from tests.media import frame, grey, result, write_clip
 
 
@@ -41,7 +41,7 @@ def get(host: str, port: int, path: str, method: str = "GET") -> tuple[int, str]
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_before_the_source_is_open_it_lives_and_is_not_ready(host: str) -> None:
     port = free(host)
-    with Exporter(MetricsSettings(host=host, port=port), Fleet(("door",))):
+    with Exporter(MetricsSettings(host=host, port=port), RunStatus(("door",), ready_age_s=5)):
         assert get(host, port, "/healthz") == (200, "ok\n")
         assert get(host, port, "/readyz?verbose=1") == (503, "door: the source is not open yet\n")
         status, text = get(host, port, "/metrics")
@@ -54,13 +54,13 @@ def test_before_the_source_is_open_it_lives_and_is_not_ready(host: str) -> None:
 
 def test_a_host_that_is_not_ours_is_one_line() -> None:
     with pytest.raises(UsageError, match=r"192\.0\.2\.1:9464.*metrics\.port") as caught:
-        Exporter(MetricsSettings(host="192.0.2.1", port=9464), Fleet(("door",)))
+        Exporter(MetricsSettings(host="192.0.2.1", port=9464), RunStatus(("door",), ready_age_s=5))
     assert "\n" not in str(caught.value)
 
 
 def test_a_client_that_hangs_up_or_says_nothing_holds_nobody_up(capfd: pytest.CaptureFixture[str]) -> None:
     port = free("127.0.0.1")
-    with Exporter(MetricsSettings(port=port), Fleet(("door",))):
+    with Exporter(MetricsSettings(port=port), RunStatus(("door",), ready_age_s=5)):
         with (
             socket.create_connection(("127.0.0.1", port)) as mute,
             socket.create_connection(("127.0.0.1", port)) as rude,
@@ -73,15 +73,37 @@ def test_a_client_that_hangs_up_or_says_nothing_holds_nobody_up(capfd: pytest.Ca
 
 
 def test_readiness_follows_the_finished_frames(tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "a.mp4", [grey(90)] * 3)
+    clip, clock = write_clip(tmp_path / "a.mp4", [grey(90)] * 3), Clock()
+    camera = CameraStatus("door", ready_age_s=3600, clock=clock)
     with FrameReader(parse_source(str(clip)), SourceSettings()) as reader:
-        health = Health(reader, Outputs(OutputSettings(), reader.info), ready_age_s=3600)
-        assert health.not_ready() == "no frame is finished yet"
-        assert not health.fps
-        for judged in map(result, reader):
-            health.finished(judged)
-        assert (health.frames, health.index, health.in_work) == (3, 2, False)
-        assert health.not_ready() is None
-        health.finished(result(replace(frame(3), captured_at=time.monotonic() - 4000)))
-        assert str(health.not_ready()).startswith("the newest finished frame is 4000.")
-    assert health.not_ready() == "the run is ending"
+        camera.opened(reader, FrameOutputs(Settings(), reader.info))
+        assert camera.not_ready() == "no frame is finished yet"
+        assert not camera.fps
+        for read in reader:
+            clock.now += 0.5
+            camera.finished(result(replace(read, captured_at=clock.now - 0.1)))
+        assert (camera.frames, camera.index, camera.in_work) == (3, 2, False)
+        assert camera.frame_age_ms == pytest.approx(100)
+        assert camera.not_ready() is None
+        clock.now += 4000
+        assert str(camera.not_ready()).startswith("the newest finished frame is 4000.1 s old")
+        camera.finished(result(replace(frame(3), captured_at=clock.now)))
+        assert camera.not_ready() is None
+        camera.failed = "door: lost"
+        assert camera.not_ready() == "door: lost"
+        camera.failed = None
+    assert camera.not_ready() == "the run is ending"
+
+
+def test_the_rate_is_that_of_the_last_frames_and_sinks_when_none_comes(tmp_path: Path) -> None:
+    clip, clock = write_clip(tmp_path / "a.mp4", [grey(90)] * 3), Clock()
+    camera = CameraStatus("door", ready_age_s=5, clock=clock)
+    with FrameReader(parse_source(str(clip)), SourceSettings()) as reader:
+        camera.opened(reader, FrameOutputs(Settings(), reader.info))
+        for _ in range(100):
+            clock.now += 0.1
+            camera.finished(result(frame()))
+        assert camera.fps == pytest.approx(10)
+        clock.now += 4.9
+        assert camera.fps == pytest.approx(5)
+    assert camera.fps == 0

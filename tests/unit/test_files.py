@@ -2,7 +2,6 @@
 
 import errno
 import os
-import stat
 import subprocess
 import sys
 import threading
@@ -12,11 +11,8 @@ from pathlib import Path
 import pytest
 
 from edge_app.outputs import files
-from edge_app.outputs.files import Recording
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
+from edge_app.outputs.frames.recording import Recording
+from tests.disk import disk_of, mode
 
 
 def names(folder: Path) -> list[str]:
@@ -125,20 +121,17 @@ class TestReplace:
         with pytest.raises(OSError, match="directory"):
             files.check_replaceable(tmp_path / name)
 
-    def test_a_pipe_is_written_to_and_one_that_nobody_reads_is_given_up(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(files, "_WAIT_S", 0.2)
+    def test_a_pipe_is_written_to_and_one_that_nobody_reads_is_given_up(self, tmp_path: Path) -> None:
         pipe = tmp_path / "pipe"
         os.mkfifo(pipe)
         files.check_replaceable(pipe)
         with pytest.raises(OSError, match="nobody has read it"):
-            files.replace(pipe, b"x")
+            files.replace(pipe, b"x", wait_s=0.1)
         reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
         files.replace(pipe, b"text")
         assert os.read(reader, 100) == b"text"
         with pytest.raises(OSError, match="nobody has read it"):
-            files.replace(pipe, bytes(10_000_000))
+            files.replace(pipe, bytes(10_000_000), wait_s=0.1)
         os.close(reader)
         assert pipe.is_fifo()
 
@@ -164,8 +157,6 @@ class TestNew:
         assert (victim.read_text(), link.read_bytes(), link.is_symlink()) == ("old", b"new", False)
 
     def test_a_full_disk_leaves_no_part(self, tmp_path: Path) -> None:
-        from tests.unit.test_sinks import disk_of
-
         with disk_of(1000), pytest.raises(OSError, match="too large"):
             files.write_new(tmp_path / "p.png", bytes(2000))
         assert names(tmp_path) == []
@@ -239,7 +230,7 @@ class TestRecording:
 
     def test_overwriting_another_process_s_recording(self, tmp_path: Path) -> None:
         script = (
-            "import sys; from pathlib import Path; from edge_app.outputs.files import Recording;"
+            "import sys; from pathlib import Path; from edge_app.outputs.frames.recording import Recording;"
             "r = Recording(Path(sys.argv[1])); r.settle(); r.write(b'theirs'); print(flush=True); sys.stdin.read()"
         )
         path = tmp_path / "v.mp4"

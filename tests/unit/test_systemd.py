@@ -2,7 +2,6 @@
 
 import os
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +9,11 @@ import pytest
 
 from edge_app.capture.open import parse_source
 from edge_app.capture.reader import FrameReader
-from edge_app.config.settings import OutputSettings, SourceSettings
-from edge_app.monitor.status import Fleet, Health
+from edge_app.config.settings import Settings, SourceSettings
+from edge_app.monitor.status import RunStatus
 from edge_app.monitor.systemd import Notifier
-from edge_app.outputs.fan_out import Outputs
+from edge_app.outputs.frame_outputs import FrameOutputs
+from tests.clock import Clock
 from tests.media import frame, grey, result, write_clip
 
 
@@ -47,71 +47,94 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]
 
 
 @pytest.fixture
-def health(tmp_path: Path) -> Iterator[Health]:
+def run(tmp_path: Path) -> Iterator[RunStatus]:
+    """Of one camera, whose source is open."""
     clip = write_clip(tmp_path / "a.mp4", [grey(90)] * 3)
+    status = RunStatus(("door",), ready_age_s=5)
     with FrameReader(parse_source(str(clip)), SourceSettings()) as reader:
-        yield Health(reader, Outputs(OutputSettings(), reader.info), ready_age_s=5)
+        status.cameras["door"].opened(reader, FrameOutputs(Settings(), reader.info))
+        yield status
 
 
-def fleet_of(health: Health) -> Fleet:
-    fleet = Fleet(("door",))
-    fleet.opened("door", health)
-    return fleet
+def finish(run: RunStatus) -> None:
+    run.cameras["door"].finished(result(frame(run.frames)))
 
 
-def finish(health: Health) -> None:
-    health.finished(result(frame(health.frames)))
-
-
-def test_ready_is_said_once_and_only_after_the_first_finished_frame(manager: Manager, health: Health) -> None:
+def test_ready_is_said_once_and_only_after_the_first_finished_frame(manager: Manager, run: RunStatus) -> None:
     notifier = Notifier(manager.environment)
-    notifier.tick(fleet_of(health))
+    notifier.tick(run)
     assert manager.told() == []
-    finish(health)
-    notifier.tick(fleet_of(health))
+    finish(run)
+    notifier.tick(run)
     first, status = manager.told()
     assert first == "READY=1"
     assert status.startswith("STATUS=")
-    finish(health)
-    notifier.tick(fleet_of(health))
+    finish(run)
+    notifier.tick(run)
     assert "READY=1" not in manager.told()
     notifier.stopping("closing the outputs")
     assert manager.told() == ["STOPPING=1", "STATUS=closing the outputs"]
 
 
-def test_pings_come_with_finished_frames_and_end_without(manager: Manager, health: Health) -> None:
-    notifier = Notifier(manager.environment | {"WATCHDOG_USEC": "100000", "WATCHDOG_PID": str(os.getpid())})
+def test_pings_come_with_finished_frames_and_end_without(manager: Manager, run: RunStatus) -> None:
+    clock, asked = Clock(), {"WATCHDOG_USEC": "10000000", "WATCHDOG_PID": str(os.getpid())}
+    notifier = Notifier(manager.environment | asked, clock)
     pings = 0
     for _ in range(3):
-        finish(health)
-        time.sleep(0.06)  # half of the 0.1 s and a little
-        notifier.tick(fleet_of(health))
+        finish(run)
+        clock.now += 5  # half of the 10 s
+        notifier.tick(run)
         pings += manager.told().count("WATCHDOG=1")
     assert pings == 3
+    finish(run)
+    clock.now += 4.9
+    notifier.tick(run)
+    assert "WATCHDOG=1" not in manager.told()
+    clock.now += 0.1
+    notifier.tick(run)
+    assert "WATCHDOG=1" in manager.told()
     for _ in range(3):  # time goes on, no frame does
-        time.sleep(0.06)
-        notifier.tick(fleet_of(health))
+        clock.now += 5
+        notifier.tick(run)
     assert "WATCHDOG=1" not in manager.told()
     notifier.ping()  # while outputs are being closed
     assert manager.told() == ["WATCHDOG=1"]
 
 
+def test_the_status_is_said_now_and_then(manager: Manager, run: RunStatus) -> None:
+    clock = Clock()
+    notifier = Notifier(manager.environment, clock)
+    finish(run)
+    notifier.tick(run)
+    manager.told()
+    clock.now += 4.9
+    notifier.tick(run)
+    assert manager.told() == []
+    clock.now += 0.1
+    finish(run)
+    notifier.tick(run)
+    (status,) = manager.told()
+    assert status.startswith("STATUS=not ready: door: the newest finished frame is")  # captured at 0
+
+
 @pytest.mark.parametrize("more", [{}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "2", "WATCHDOG_PID": "1"}])
-def test_no_ping_that_nobody_asked_for(manager: Manager, health: Health, more: dict[str, str]) -> None:
-    notifier = Notifier(manager.environment | more)
+def test_no_ping_that_nobody_asked_for(manager: Manager, run: RunStatus, more: dict[str, str]) -> None:
+    clock = Clock()
+    notifier = Notifier(manager.environment | more, clock)
     for _ in range(3):
-        finish(health)
-        notifier.tick(fleet_of(health))
+        clock.now += 60
+        finish(run)
+        notifier.tick(run)
         notifier.ping()
     told = manager.told()
     assert "READY=1" in told
     assert "WATCHDOG=1" not in told
 
 
-def test_a_manager_that_is_not_there_disturbs_nothing(tmp_path: Path, health: Health) -> None:
-    finish(health)
+def test_a_manager_that_is_not_there_disturbs_nothing(tmp_path: Path, run: RunStatus) -> None:
+    finish(run)
     for environment in ({}, {"NOTIFY_SOCKET": str(tmp_path / "gone")}):
         notifier = Notifier(environment)
-        notifier.tick(fleet_of(health))
+        notifier.tick(run)
         notifier.stopping("over")
         assert notifier.wanted == bool(environment)
