@@ -4,14 +4,16 @@ import json
 import math
 import re
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_app.people.lifecycle import Lifecycle
-from edge_app.records import Event, Label
+from edge_app.records import SCHEMA, Event, Label
 from tests.media import frame, result
 
 
@@ -138,3 +140,42 @@ def test_what_is_no_number_is_no_fault(value: float) -> None:
     life = Lifecycle("door", 1.5)
     events = life.update(result(frame(), (1, "mask", value))) + life.close()
     assert [json.loads(event.to_json())["type"] for event in events] == ["new", "end"]
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+NUMBER = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(
+    st.builds(
+        Event,
+        type=st.sampled_from(["new", "update", "end"]),
+        schema=st.just(SCHEMA),
+        id=TEXT,
+        camera=TEXT,
+        time=TEXT,
+        track_id=st.integers(),
+        label=st.sampled_from(["mask", "no_mask", "unsure"]),
+        confidence=NUMBER,
+        mask_probability=NUMBER,
+        box=st.tuples(NUMBER, NUMBER, NUMBER, NUMBER),
+        frame_size=st.tuples(st.integers(), st.integers()),
+        started_at=TEXT,
+        ended_at=st.none() | TEXT,
+        frames=st.integers(),
+        frame_age_ms=NUMBER,
+    )
+)
+def test_an_event_comes_back_from_its_line_as_it_was(event: Event) -> None:
+    line = event.to_json()
+    assert "\n" not in line
+    assert Event.from_json(line) == event
+
+
+def test_so_does_one_of_a_real_story() -> None:
+    for event in story("mask", "no_mask", *[None] * 9):
+        again = Event.from_json(event.to_json())
+        assert again == event
+        assert {name: type(value) for name, value in asdict(again).items()} == {
+            name: type(value) for name, value in asdict(event).items()
+        }
