@@ -60,17 +60,21 @@ class WindowOutput(FrameOutput):
             raise UsageError(f"--show: {problem}; {_HINT}")
         self._title = title
         self._newest: FrameResult | None = None
+        self._error: str | None = None
         self._open = self._closed = False
 
     def write(self, result: FrameResult) -> None:
-        self._newest = result
-
-    def refresh(self) -> None:
-        """Show the newest frame, if it is not shown yet, and take the keys pressed since the last call.
+        """Hand a frame over.
 
         Raises:
-            SinkError: the display went away.
+            SinkError: the one before could not be drawn, for the display went away.
         """
+        self._newest = result
+        if self._error is not None:
+            raise SinkError(self._error)
+
+    def refresh(self) -> None:
+        """Show the newest frame, if it is not shown yet, and take the keys pressed since the last call."""
         try:
             if self._closed or self.closed_by_user:
                 self._take_down()
@@ -81,8 +85,9 @@ class WindowOutput(FrameOutput):
             if self._open:
                 key = cv2.waitKey(1) & 0xFF
                 self.closed_by_user = key in _KEYS or cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
-        except cv2.error as error:
-            raise SinkError(f"the window cannot be drawn ({error.err})") from None
+                self._error = None
+        except cv2.error as error:  # told by `write`, so that one frame is one failure however often this is called
+            self._error, self._open = f"the window cannot be drawn ({error.err})", False
 
     def close(self) -> None:
         self._closed = True
