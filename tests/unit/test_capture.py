@@ -13,9 +13,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from edge_app.capture.handover import Backoff, Patience
+from edge_app.capture.handover import Patience
 from edge_app.capture.reader import MAX_ABANDONED, FrameReader
 from edge_app.capture.source import Source, SourceInfo, SourceSpec
+from edge_app.clock import Backoff
 from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError
 from tests.media import Pixels, grey

@@ -15,12 +15,11 @@ import pytest
 from edge_app.capture.reader import FrameReader
 from edge_app.capture.source import Source, SourceInfo, SourceSpec
 from edge_app.config.settings import SourceSettings
-from edge_app.outputs.sink import IsolatedSink
-from edge_app.records import FrameResult
+from edge_app.outputs.output import Isolation
 from edge_app.redact import register
 from edge_app.redacted_logs import redacted_logs
 from edge_app.runtime.shutdown import guarded
-from tests.media import Pixels, frame, grey, result
+from tests.media import Pixels, grey
 
 SECRET = "gy5wq8hh"
 THIRD = "somebody.elses.library"
@@ -211,16 +210,9 @@ def test_what_the_handlers_of_logging_print_about_a_failure(
     assert "Arguments: ('***',)" in said
 
 
-class Failing:
-    """An output whose library tells the password in what it raises."""
-
-    name, retry_s, catches_up = "broker", 0.0, False
-
-    def write(self, result: FrameResult) -> None:
-        raise ValueError(f"login {SECRET} refused")
-
-    def close(self) -> None:
-        pass
+def refuse() -> None:
+    """What an output does whose library tells the password in what it raises."""
+    raise ValueError(f"login {SECRET} refused")
 
 
 class Refusing(Source):
@@ -240,10 +232,10 @@ class Refusing(Source):
 
 def test_what_edge_app_itself_logs_is_redacted_without_a_command(caplog: pytest.LogCaptureFixture) -> None:
     register(SECRET)
-    sink = IsolatedSink(Failing())
-    sink.write(result(frame()))
+    isolation = Isolation("broker")
+    isolation.attempt(refuse)
     assert caplog.messages == ["broker: ValueError: login *** refused"]
-    assert sink.last_error == "ValueError: login *** refused"
+    assert isolation.last_error == "ValueError: login *** refused"
     caplog.clear()
     settings = SourceSettings(reconnect_min_s=0.01, reconnect_max_s=0.01)
     spec = SourceSpec("stream", "rtsp://h/1", "rtsp://h/1", live=True)
