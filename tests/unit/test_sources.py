@@ -300,8 +300,8 @@ def test_a_video_comes_through_a_pipe_from_its_first_byte(tmp_path: Path, name: 
 
 def test_a_pipe_that_nobody_writes_to_is_an_error_in_time(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p.ts")
-    with pytest.raises(SourceError, match=r"p\.ts: nothing came through this pipe within 0\.2 s"):
-        frames(tmp_path / "p.ts", SourceSettings(open_timeout_s=0.2))
+    with pytest.raises(SourceError, match=r"p\.ts: nothing came through this pipe within 0\.05 s"):
+        frames(tmp_path / "p.ts", SourceSettings(open_timeout_s=0.05))
 
 
 def test_a_pipe_that_closes_without_a_word_is_empty(tmp_path: Path) -> None:
