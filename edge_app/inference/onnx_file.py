@@ -6,7 +6,7 @@ An ONNX file is a protobuf message. Only the few messages below are walked, so t
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-_MOST_FIELDS = 1_000_000  # ours have 3,000: the walk of a hostile file ends here, after a second
+MOST_FIELDS = 1_000_000  # ours have 3,000: the walk of a hostile file ends here, after a second
 _DEEPEST = 12
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 FLOAT = 1  # TensorProto.DataType
@@ -46,13 +46,13 @@ class Network:
     outputs: list[Value] = field(default_factory=list)
 
 
-def inspect(content: bytes) -> Network:
-    """Walk an ONNX file.
+def inspect(content: bytes, most_fields: int = MOST_FIELDS) -> Network:
+    """Walk an ONNX file of at most `most_fields` fields.
 
     Raises:
         NotOnnx: no ONNX file, or one that keeps weights in other files: those lie outside its checksum.
     """
-    walk = _Walk()
+    walk = _Walk(most_fields)
     try:
         walk.message(memoryview(content), "Model", 0)
     except (IndexError, UnicodeDecodeError):
@@ -67,10 +67,10 @@ def inspect(content: bytes) -> Network:
 
 
 class _Walk:
-    def __init__(self) -> None:
+    def __init__(self, most_fields: int) -> None:
         self.network = Network()
         self.weights = set[bytes]()  # names of the initializers, which old files list as inputs too
-        self._fields = 0
+        self._fields, self._most_fields = 0, most_fields
 
     def message(self, data: memoryview, kind: str, depth: int) -> None:
         if depth > _DEEPEST:
@@ -96,8 +96,8 @@ class _Walk:
         place = 0
         while place < len(data):
             self._fields += 1
-            if self._fields > _MOST_FIELDS:
-                raise NotOnnx(f"more than {_MOST_FIELDS:,} fields")
+            if self._fields > self._most_fields:
+                raise NotOnnx(f"more than {self._most_fields:,} fields")
             key, place = _varint(data, place)
             wire = key & 7
             value: int | memoryview = 0
