@@ -106,8 +106,6 @@ class DemoSource(Source):
         )
         return frame
 
-    _render = render  # while tests still call it so
-
 
 def wall() -> Pixels:
     """A wall with soft light and fine grain, uint8 (HEIGHT, WIDTH, 3) BGR."""

@@ -36,7 +36,7 @@ def clips(astronaut: Pixels, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     folder, source = tmp_path_factory.mktemp("clips"), demo.DemoSource()
 
     def film(start: int, size: tuple[int, int]) -> list[Pixels]:
-        pictures = (source._render(start + 2 * index) for index in range(FRAMES))
+        pictures = (source.render(start + 2 * index) for index in range(FRAMES))
         return [np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8) for picture in pictures]
 
     parts = zip(NAMES, (0, 100, 250), ((640, 360), (480, 270), (854, 480)), strict=True)

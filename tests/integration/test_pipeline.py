@@ -205,7 +205,7 @@ class TestDemo:
 
     def test_the_video_plays_and_is_annotated(self, film: Film) -> None:
         assert playable_frames(film.folder / "out.mp4") == FRAMES
-        bare = demo.DemoSource()._render(0)
+        bare = demo.DemoSource().render(0)
         with av.open(str(film.folder / "out.mp4")) as container:
             shown = next(container.decode(video=0)).to_ndarray(format="bgr24")
         assert shown.shape == bare.shape
