@@ -3,6 +3,8 @@
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from statistics import median
@@ -12,7 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.command import Running
+from tests.command import ROOT, Running
+from tests.disk import count_lines
 from tests.integration.test_faults import lines, stories
 from tests.media import Pixels
 from tests.rtsp import camera, in_720p, read_stamp, write_still
@@ -62,3 +65,25 @@ def test_a_kill_takes_two_seconds_at_most(tmp_path: Path, astronaut: Pixels, fps
     print(f"{fps} fps: {KILLS} kills, {len(losses)} videos, {len(told)} events; seconds lost: {sorted(losses)}")
     assert losses
     assert (max(losses) if LONG else median(losses)) <= LOSS_S  # a busy machine may hold one of them up
+
+
+def test_a_killed_program_leaves_whole_lines_and_a_playable_video(tmp_path: Path) -> None:
+    script = f"""
+import os, signal
+from pathlib import Path
+from edge_app.outputs.events.jsonl import JsonlOutput
+from edge_app.outputs.frames.video import VideoOutput
+from tests.media import arrival
+events, video = JsonlOutput(Path({str(tmp_path / "e.jsonl")!r})), VideoOutput(Path({str(tmp_path / "v.mp4")!r}), 25)
+for index in range(160):
+    result = arrival(index)
+    events.write(*result.events)
+    video.write(result)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False, cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / "e.jsonl").read_text().endswith("\n")
+    assert count_lines(tmp_path / "e.jsonl") == 160
+    with av.open(str(tmp_path / "v.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) >= 50

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -127,28 +125,6 @@ class TestEvents:
             assert path.stat().st_mtime_ns > tried
         output.close()
         assert count_lines(path) == 3
-
-
-def test_a_killed_program_leaves_whole_lines_and_a_playable_video(tmp_path: Path) -> None:
-    script = f"""
-import os, signal
-from pathlib import Path
-from edge_app.outputs.events.jsonl import JsonlOutput
-from edge_app.outputs.frames.video import VideoOutput
-from tests.media import arrival
-events, video = JsonlOutput(Path({str(tmp_path / "e.jsonl")!r})), VideoOutput(Path({str(tmp_path / "v.mp4")!r}), 25)
-for index in range(160):
-    result = arrival(index)
-    events.write(*result.events)
-    video.write(result)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-    done = subprocess.run([sys.executable, "-c", script], check=False, cwd=Path(__file__).parents[2])
-    assert done.returncode == -signal.SIGKILL
-    assert (tmp_path / "e.jsonl").read_text().endswith("\n")
-    assert count_lines(tmp_path / "e.jsonl") == 160
-    with av.open(str(tmp_path / "v.mp4")) as video:
-        assert sum(1 for _ in video.decode(video=0)) >= 50
 
 
 class TestVideo:
