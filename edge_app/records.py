@@ -4,12 +4,13 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Literal, Self
 
-import numpy as np
-import numpy.typing as npt
 import supervision as sv
 
+from edge_app.planes import Picture, Pixels
+
+__all__ = ["Event", "Frame", "FrameResult", "Label", "Pixels", "Verdict", "tracker_ids"]
+
 Label = Literal["mask", "no_mask", "unsure"]
-Pixels = npt.NDArray[np.uint8]  # (H, W, 3), BGR
 SCHEMA = 1  # of `Event`
 
 
@@ -17,19 +18,29 @@ SCHEMA = 1  # of `Event`
 class Frame:
     """One picture from a source.
 
-    image: uint8 (H, W, 3) BGR.
+    picture: its pixels, as the decoder stores them.
     index: number of the frame as decoded, from 0; replaced live frames leave gaps.
-    time: seconds on the source's own clock: presentation time in a file, `captured_at` in a live source. Voting and
-        tracking use it, so a file gives the same verdicts at any processing speed.
+    time: seconds on the source's own clock: presentation time, which a live source counts from where `captured_at`
+        does. Voting and tracking use it, so a file gives the same verdicts at any processing speed.
     captured_at: `time.monotonic()` when the picture was decoded; frame age is measured from it.
     wall_time: seconds since the epoch that events carry; for files the start of the run plus `time`.
     """
 
-    image: Pixels
+    picture: Picture
     index: int
     time: float
     captured_at: float
     wall_time: float
+
+    @property
+    def image(self) -> Pixels:
+        """The whole picture, uint8 (H, W, 3) BGR; made when it is first asked for. Not to be written to."""
+        return self.picture.bgr()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, pixels."""
+        return self.picture.width, self.picture.height
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from edge_app.capture.open import parse_source
 from edge_app.capture.reader import FrameReader
 from edge_app.config.settings import Settings, SourceSettings
 from edge_app.monitor.prometheus import resident_bytes
+from edge_app.planes import as_picture
 from edge_app.records import Frame, FrameResult, Pixels
 from edge_app.runtime import run
 from edge_app.runtime.pipeline import SourceAnalyzer
@@ -173,7 +174,7 @@ def plain_loop(url: str, work_s: float) -> list[float]:
     for index in range(PLAIN_FRAMES):
         image = np.asarray(capture.read()[1], np.uint8)
         now = time.monotonic()
-        judge.judge(judge.detect(Frame(image, index, now, now, time.time())))
+        judge.judge(judge.detect(Frame(as_picture(image), index, now, now, time.time())))
         if (age := age_if_read(image)) is not None:
             ages.append(age)
     capture.release()

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import supervision as sv
 
 from edge_app.people.lifecycle import Lifecycle
+from edge_app.planes import as_picture
 from edge_app.records import Event, Frame, FrameResult, Label, Verdict
 
 Pixels = npt.NDArray[np.uint8]
@@ -38,7 +39,7 @@ def write_clip(
 def frame(index: int = 0, time: float | None = None, image: Pixels | None = None) -> Frame:
     seconds = index / 25 if time is None else time
     picture = grey(90, 160, 120) if image is None else image
-    return Frame(picture, index, seconds, captured_at=0.0, wall_time=1_700_000_000 + seconds)
+    return Frame(as_picture(picture), index, seconds, captured_at=0.0, wall_time=1_700_000_000 + seconds)
 
 
 def result(

@@ -30,6 +30,7 @@ from edge_app.config.settings import DetectorSettings, Settings, SourceSettings
 from edge_app.errors import SinkError, SourceError, UsageError
 from edge_app.monitor.timings import Metrics
 from edge_app.outputs import files
+from edge_app.planes import as_picture
 from edge_app.records import Frame
 from edge_app.runtime.pipeline import SourceAnalyzer
 from edge_app.runtime.threads import prefetch
@@ -230,7 +231,8 @@ def one_at_a_time(
     with open_source(spec, source_settings) as source:
         clock = Clock()
         while (frames is None or done < frames) and (read := source.read()) is not None:
-            result = analyzer.judge(analyzer.detect(Frame(read[0], done, read[1], time.monotonic(), time.time())))
+            frame = Frame(as_picture(read[0]), done, read[1], time.monotonic(), time.time())
+            result = analyzer.judge(analyzer.detect(frame))
             for stage, milliseconds in result.timings.items():
                 metrics.add(stage, milliseconds)
             done, faces = done + 1, faces + len(result.detections)
@@ -255,7 +257,7 @@ def classic_fps(detector: DetectorSettings, spec: SourceSpec, source_settings: S
     with open_source(spec, source_settings) as source:
         start = time.perf_counter()
         while done < frames and (read := source.read()) is not None:
-            recipe.classify(read[0])
+            recipe.classify(as_picture(read[0]).bgr())
             done += 1
         return done / (time.perf_counter() - start)
 

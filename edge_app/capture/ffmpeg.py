@@ -6,9 +6,7 @@ opens ports. So every kind of source has an allow list.
 
 import ctypes
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from edge_app.config.settings import SourceSettings
 from edge_app.shared_libraries import loaded
@@ -50,43 +48,6 @@ def stream_options(url: str, settings: SourceSettings) -> Options:
 
 def is_playlist(url: str) -> bool:
     return url.startswith("http") and "m3u8" in url.lower()
-
-
-class _OpenCvOptions:
-    """FFmpeg's options for the sources that open now; OpenCV takes them from the environment of the process alone.
-
-    Sources with the same options open concurrently; others wait for them, `patience_s` seconds at most. Options that
-    the user has put into the environment come last, so they win.
-    """
-
-    def __init__(self) -> None:
-        self._changed, self._opening = threading.Condition(), 0
-
-    @contextmanager
-    def __call__(self, options: Options, patience_s: float) -> Iterator[None]:
-        text = "|".join([*(f"{key};{value}" for key, value in options.items()), *filter(None, [_USER_OPTIONS])])
-        with self._changed:
-            self._changed.wait_for(lambda: not self._opening or os.environ.get(OPTIONS_VARIABLE) == text, patience_s)
-            self._opening += 1
-            if os.environ.get(OPTIONS_VARIABLE) != text:
-                _set_environment(text)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._opening -= 1
-                if not self._opening:  # child processes must not inherit ours as the user's
-                    _set_environment(_USER_OPTIONS)
-                self._changed.notify_all()
-
-
-def _set_environment(text: str | None) -> None:
-    os.environ.pop(OPTIONS_VARIABLE, None)
-    if text is not None:
-        os.environ[OPTIONS_VARIABLE] = text
-
-
-opencv_options = _OpenCvOptions()
 
 
 def limit_allocations() -> None:

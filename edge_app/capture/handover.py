@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from edge_app.capture.source import Source, SourceInfo
 from edge_app.errors import SourceError
-from edge_app.records import Frame, Pixels
+from edge_app.planes import Picture, Pixels
+from edge_app.records import Frame
 
 AHEAD = 2  # frames of a file decoded before they are asked for; a 1080p frame takes 6 MB
 POLL_S = 0.2
@@ -76,7 +77,7 @@ class Connection:
     def __init__(
         self,
         opener: Callable[[], Source],
-        deliver: Callable[["Connection", Pixels, float], None],
+        deliver: Callable[["Connection", Picture | Pixels, float], None],
         clock: Callable[[], float],
     ) -> None:
         self._opener, self._deliver, self._clock = opener, deliver, clock

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edge_app.capture import opencv
+from edge_app.capture import opencv, video
 from edge_app.capture.demo import DemoSource
 from edge_app.capture.folders import IMAGE_SUFFIXES, list_media
 from edge_app.capture.slides import PictureSource
@@ -29,10 +29,10 @@ OPENERS: dict[Kind, Callable[[SourceSpec, SourceSettings], Source]] = {
     "camera": opencv.open_camera,
     "csi": opencv.open_csi,
     "demo": lambda _spec, _settings: DemoSource(),
-    "file": opencv.open_file,
+    "file": video.open_file,
     "gstreamer": opencv.open_gstreamer,
     "images": PictureSource,
-    "stream": opencv.open_stream,
+    "stream": video.open_stream,
 }
 
 

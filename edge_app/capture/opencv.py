@@ -13,11 +13,9 @@ from pathlib import Path
 
 import cv2
 
-from edge_app.capture.ffmpeg import file_options, is_playlist, limit_allocations, opencv_options, stream_options
+from edge_app.capture.ffmpeg import limit_allocations
 from edge_app.capture.images import to_bgr
-from edge_app.capture.input_files import is_pipe, open_regular, wait_for_data
-from edge_app.capture.playlists import check_playlist
-from edge_app.capture.probe import check_reachable, too_large, why_list, why_unreadable
+from edge_app.capture.probe import too_large
 from edge_app.capture.source import Source, SourceInfo, SourceSpec
 from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError
@@ -105,63 +103,6 @@ def _prepare() -> None:
 def _capture(what: str | int, backend: int, parameters: Sequence[int] = ()) -> cv2.VideoCapture:
     _prepare()
     return cv2.VideoCapture(what, backend, parameters)
-
-
-def open_file(spec: SourceSpec, settings: SourceSettings) -> Source:
-    with ExitStack() as opened:
-        file = opened.enter_context(open_regular(spec.uri, spec.display, pipes=True))
-        piped = is_pipe(file)
-        options = file_options(piped)
-        if piped:  # FFmpeg reads our end: whatever is read here would be missing, and who wrote it may be gone by now
-            wait_for_data(file, spec.display, settings.open_timeout_s)
-            url = f"pipe:{file.fileno()}"
-            why = "it is a pipe, which needs a format that is read from front to back, such as MPEG-TS or Matroska"
-        else:
-            # "file:" keeps FFmpeg from reading a name such as 12:30.mp4 as a protocol, or 100%d.mp4 as a pattern.
-            url = f"file:{spec.uri if _is_text(spec.uri) else f'/proc/self/fd/{file.fileno()}'}"
-            problem = why_list(file.read(_HEAD_BYTES)) or why_unreadable(url, _PROBE_S, options)
-            if problem:
-                raise SourceError(f"{spec.display}: cannot be opened: {problem}")
-            why = "its video cannot be decoded"
-        # The models need the other cores, and every thread of a decoder holds pictures: two cost 30 MiB more at 1080p.
-        threads = settings.decode_threads or max(1, (os.cpu_count() or 1) // 2)
-        with opencv_options(options, settings.open_timeout_s):
-            capture = _capture(url, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
-        source = _CaptureSource(capture, spec, lambda: why)
-        source.files = opened.pop_all()
-        return source
-
-
-def _is_text(name: str) -> bool:
-    """Whether a file's name can be handed to OpenCV and PyAV, which take UTF-8 alone; Linux has other names too."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def open_stream(spec: SourceSpec, settings: SourceSettings) -> Source:
-    deadline = time.monotonic() + settings.open_timeout_s
-    check_reachable(spec.uri, settings.open_timeout_s)
-    if is_playlist(spec.uri):
-        check_playlist(spec.uri, deadline - time.monotonic())
-    options = stream_options(spec.uri, settings)
-    parameters = {
-        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: max(500, round((deadline - time.monotonic()) * 1000)),
-        cv2.CAP_PROP_READ_TIMEOUT_MSEC: round(settings.read_timeout_s * 1000),
-        cv2.CAP_PROP_N_THREADS: 1,  # several decoder threads would hold back as many frames
-    }
-    with opencv_options(options, settings.open_timeout_s):
-        capture = _capture(spec.uri, cv2.CAP_FFMPEG, [v for pair in parameters.items() for v in pair])
-
-    def why() -> str:
-        if time.monotonic() >= deadline - 0.1:
-            return f"connected, but no video within {settings.open_timeout_s:g} s"
-        problem = why_unreadable(spec.uri, min(3.0, settings.open_timeout_s), options)
-        return problem or "its video cannot be decoded"
-
-    return _CaptureSource(capture, spec, why, settings.read_timeout_s)
 
 
 def open_camera(spec: SourceSpec, settings: SourceSettings) -> Source:

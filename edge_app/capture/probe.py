@@ -1,4 +1,4 @@
-"""Diagnoses why a stream or video cannot be opened; OpenCV gives no reason."""
+"""Diagnoses why a stream or video cannot be opened."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ import urllib.parse
 import urllib.request
 
 from edge_app.capture import web
-from edge_app.capture.ffmpeg import MAX_PIXELS, Options, limit_allocations
+from edge_app.capture.ffmpeg import MAX_PIXELS, Options
 from edge_app.errors import SourceError
 from edge_app.redact import shown_source
 
@@ -57,34 +57,25 @@ def why_list(head: bytes) -> str | None:
     return None
 
 
-def why_unreadable(uri: str, timeout_s: float, options: Options) -> str | None:
-    """A few words on why nothing can be decoded from a file or URL; None where nothing is wrong that FFmpeg sees.
+def why_not_opened(error: Exception, uri: str, options: Options, timeout_s: float = 3.0) -> str:
+    """A few words on why FFmpeg has not opened a file or URL.
 
-    options: FFmpeg's, as OpenCV is given them.
+    error: what PyAV has raised. options: those that it was given. timeout_s: for a question to the server.
     """
-    import av  # 15 MiB that a run without files and without trouble does not need
+    import av.error
 
-    limit_allocations()
-    try:
-        with av.open(uri, timeout=timeout_s, options={**options, "max_pixels": str(MAX_PIXELS)}) as container:
-            if not container.streams.video:
-                return "it has no video stream"
-            return too_large(max((s.width, s.height) for s in container.streams.video))
-    except av.error.HTTPUnauthorizedError:
+    if isinstance(error, av.error.HTTPUnauthorizedError):
         return "the server refuses the user name or password (401)"
-    except av.error.ExitError:
-        return f"no video within {timeout_s:g} s"
-    except (av.error.FFmpegError, OSError) as error:
-        if moved := _redirect(uri, timeout_s):
-            return f"the server redirects to another address, which is not followed: give {shown_source(moved)}"
-        if isinstance(error, av.error.ArgumentError) and "format_whitelist" in options:
-            if uri.startswith("rtsp"):
-                return "the server offers no stream of its own; a redirect to another address is not followed"
-            return "its content is not in a video format that is read here"
-        known = error.strerror or os.strerror(error.errno or 0)
-        return known[:1].lower() + known[1:]
-    except Exception as error:  # a diagnosis must never hide the failure it explains
+    if not isinstance(error, OSError | ValueError):
         return type(error).__name__
+    if moved := _redirect(uri, timeout_s):
+        return f"the server redirects to another address, which is not followed: give {shown_source(moved)}"
+    if isinstance(error, av.error.ArgumentError) and "format_whitelist" in options:
+        if uri.startswith("rtsp"):
+            return "the server offers no stream of its own; a redirect to another address is not followed"
+        return "its content is not in a video format that is read here"
+    known = getattr(error, "strerror", None) or os.strerror(getattr(error, "errno", None) or 0)
+    return known[:1].lower() + known[1:]
 
 
 def too_large(size: tuple[int, int]) -> str | None:

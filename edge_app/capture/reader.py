@@ -18,7 +18,8 @@ from edge_app.capture.source import Source, SourceInfo, SourceSpec
 from edge_app.clock import Awake, Backoff
 from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError, StoppedEarly
-from edge_app.records import Frame, Pixels
+from edge_app.planes import Picture, Pixels, as_picture
+from edge_app.records import Frame
 from edge_app.redact import redact
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class FrameReader:
         self._index = 0
         self._due = -math.inf  # monotonic seconds from which the next live frame may be taken (max_fps)
         self._started_at = 0.0  # wall time of media time 0
-        self._media_time = 0.0  # of the last frame of a file
+        self._media_time = 0.0  # of the last frame
         self._delivered = self._reconnects = 0
         self.newest_index = -1  # of the frames that were handed over; replaced ones included
         self.last_read_at: float | None = None  # monotonic seconds of the last frame that the source gave
@@ -187,16 +188,16 @@ class FrameReader:
         self._current = Connection(lambda: self._opener(self._spec, self._settings), self._deliver, self._clock)
         return self._current
 
-    def _deliver(self, connection: Connection, image: Pixels, media_time: float) -> None:
+    def _deliver(self, connection: Connection, image: Picture | Pixels, media_time: float) -> None:
         if self._stopping.is_set() or connection.info is None:
             connection.abandoned = True
             return
-        captured_at = self._clock()
+        captured_at, picture = self._clock(), as_picture(image)
         if not connection.info.live:
             if not media_time >= self._media_time:  # backwards, or NaN
                 media_time = self._media_time + 1 / (connection.info.fps or 25.0)
             self._media_time = media_time
-            frame = Frame(image, self._index, media_time, captured_at, self._started_at + media_time)
+            frame = Frame(picture, self._index, media_time, captured_at, self._started_at + media_time)
             self._index += 1
             self.newest_index, self.last_read_at = frame.index, captured_at
             self._mailbox.put(frame, newest_only=False)
@@ -208,7 +209,9 @@ class FrameReader:
             self.last_read_at = captured_at
             if self._is_due(captured_at):
                 self.newest_index = index
-                self._mailbox.put(Frame(image, index, captured_at, captured_at, time.time()), newest_only=True)
+                # Later than now it cannot be, nor before the last one, which another connection may have given.
+                self._media_time = max(min(media_time, captured_at), self._media_time)
+                self._mailbox.put(Frame(picture, index, self._media_time, captured_at, time.time()), newest_only=True)
 
     def _is_due(self, now: float) -> bool:
         if self._settings.max_fps is None:

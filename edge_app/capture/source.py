@@ -1,9 +1,10 @@
 """The types of a source: its parsed text, its properties once it is open, and the protocol to read frames."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal, Protocol, Self
 
-from edge_app.records import Pixels
+from edge_app.planes import Picture, Pixels
 
 Kind = Literal["camera", "file", "images", "stream", "csi", "gstreamer", "demo"]
 
@@ -23,7 +24,8 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """A source as opened. width, height: pixels of the first frame; fps, frame_count: None where unknown."""
+    """A source as opened. width, height: pixels of the first frame; fps, frame_count: None where unknown; aspect: width
+    over height of one pixel, None where they are square or unknown."""
 
     display: str
     kind: Kind
@@ -32,6 +34,7 @@ class SourceInfo:
     height: int
     fps: float | None
     frame_count: int | None
+    aspect: Fraction | None = None
 
 
 class Source(Protocol):
@@ -39,8 +42,10 @@ class Source(Protocol):
 
     info: SourceInfo
 
-    def read(self) -> tuple[Pixels, float] | None:
-        """The next frame, uint8 (H, W, 3) BGR, and its media time in seconds, never decreasing; None at the end.
+    def read(self) -> tuple[Picture | Pixels, float] | None:
+        """The next frame, a picture or uint8 (H, W, 3) BGR, and its time; None at the end.
+
+        The time of a file is media time in seconds, never decreasing; that of a live source is in monotonic seconds.
 
         Raises:
             SourceError: nothing can be decoded.

@@ -57,6 +57,9 @@ class SourceSettings(Section):
     decode_threads: int | None = Field(
         None, ge=1, le=64, description="CPU threads that decode a video file; null: half of the cores"
     )
+    stream: int | None = Field(
+        None, ge=0, le=1000, description="Number of the video stream in a file; null: the largest that is no cover"
+    )
     open_timeout_s: Seconds = Field(10.0, description="Longest wait for a stream to open, seconds")
     wait_s: float = Field(
         0.0,

@@ -67,7 +67,7 @@ class Lifecycle:
 
     def _update(self, result: FrameResult) -> list[Event]:
         frame, detections = result.frame, result.detections
-        self._size = (frame.image.shape[1], frame.image.shape[0])
+        self._size = frame.size
         self._wall, self._captured_at = frame.wall_time, frame.captured_at
         events = self._ends(frame.time)
         ids = detections.tracker_id if detections.tracker_id is not None else ()

@@ -42,19 +42,19 @@ class SourceAnalyzer:
         """Find the faces of one frame."""
         timings: dict[str, float] = {}
         with timed(timings, "detect"):
-            detections = self._analyzer.detect(frame.image)
+            detections = self._analyzer.detect(frame.picture)
         return FrameResult(frame, detections, timings=timings)
 
     def judge(self, result: FrameResult) -> FrameResult:
         """Join the faces to persons, classify those that are due, vote, and tell what changed. Frames must come in
         order."""
-        image, time = result.frame.image, result.frame.time
+        picture, time = result.frame.picture, result.frame.time
         with timed(result.timings, "track"):
             detections = result.detections = self._people.track(result.detections, time)
         with timed(result.timings, "classify"):
             due = self._rechecks.due(detections, time)
             fresh = sv.Detections(detections.xyxy[due])
-            self._analyzer.classify(image, fresh)
+            self._analyzer.classify(picture, fresh)
             self._rechecks.complete(detections, due, fresh)
         with timed(result.timings, "decide"):
             result.verdicts = self._people.decide(detections, time)

@@ -18,7 +18,8 @@ from edge_app.capture.images import load_image
 from edge_app.config.layers import resolve
 from edge_app.config.settings import Settings
 from edge_app.errors import SourceError, UsageError, first_line
-from edge_app.records import Label, Pixels
+from edge_app.planes import Picture, Pixels, as_picture
+from edge_app.records import Label
 from edge_app.vision.classifier import MaskClassifier, face_label
 from edge_app.vision.detector import open_detector
 from edge_app.vision.fair_lock import FairLock
@@ -100,11 +101,11 @@ class Analyzer:
         with named_if_too_large("the image"):
             return faces(self.analyze(image))
 
-    def analyze(self, image: Pixels) -> sv.Detections:
+    def analyze(self, image: Pixels | Picture) -> sv.Detections:
         """Detect and classify: the columns of both, and data["label"], text (n,), by `face_label`.
 
         Args:
-            image: uint8 (H, W, 3) BGR.
+            image: uint8 (H, W, 3) BGR, or a picture.
 
         Raises:
             ModelError: a network that cannot be run on it.
@@ -116,25 +117,26 @@ class Analyzer:
         detections.data["label"] = np.array(labels, "U7")
         return detections
 
-    def detect(self, image: Pixels) -> sv.Detections:
+    def detect(self, image: Pixels | Picture) -> sv.Detections:
         """As `FaceDetector.detect`, one call at a time: `cv2.FaceDetectorYN` is stateful (input size, layers)."""
         with self._lock:
             return self._detector.detect(image)
 
-    def classify(self, image: Pixels, detections: sv.Detections) -> None:
+    def classify(self, image: Pixels | Picture, detections: sv.Detections) -> None:
         """Classify every row in place, from its `xyxy` alone; a run passes only the rows that are due.
 
         Writes class_id int (n,): 0 mask, 1 no_mask; data["mask_probability"] and data["quality"], float32 (n,) in 0..1.
 
         Args:
-            image: uint8 (H, W, 3) BGR; the boxes are in its pixels.
+            image: uint8 (H, W, 3) BGR, or a picture; the boxes are in its pixels.
             detections: rows to be classified.
 
         Raises:
             ModelError: a network that cannot be run, or whose logits are not finite.
         """
-        crops = self._classifier.classify(image, detections)
-        self._quality.rate(crops, detections, (image.shape[1], image.shape[0]))
+        picture = as_picture(image)
+        crops = self._classifier.classify(picture, detections)
+        self._quality.rate(crops, detections, (picture.width, picture.height))
 
 
 def faces(detections: sv.Detections) -> list[Face]:

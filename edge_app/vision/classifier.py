@@ -8,6 +8,7 @@ from edge_app.config.settings import ClassifierSettings, VerdictSettings
 from edge_app.errors import ModelError, UsageError, first_line
 from edge_app.inference.manifest import REPAIR
 from edge_app.inference.model import open_model
+from edge_app.planes import Picture, Pixels
 from edge_app.records import Label
 from edge_app.vision.crops import crop_faces, to_network_input
 
@@ -84,8 +85,8 @@ class MaskClassifier:
             raise ModelError(f"{self._folder}: this classifier gives logits that are not finite", REPAIR)
         return odds
 
-    def classify(self, image: npt.NDArray[np.uint8], detections: sv.Detections) -> npt.NDArray[np.uint8]:
-        """Classify every face of a uint8 (H, W, 3) BGR image in place; gives the uint8 (n, S, S, 3) BGR crops."""
+    def classify(self, image: Pixels | Picture, detections: sv.Detections) -> npt.NDArray[np.uint8]:
+        """Classify every face of a picture, or a uint8 (H, W, 3) BGR image, in place; gives the uint8 (n, S, S, 3) crops."""
         crops = crop_faces(image, np.asarray(detections.xyxy, np.float32), self._size)
         probability = self.probabilities(crops)
         detections.data["mask_probability"] = probability

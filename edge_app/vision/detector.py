@@ -17,7 +17,7 @@ from edge_app.errors import ModelError, first_line
 from edge_app.inference.manifest import HEADS, REPAIR, STRIDES, Manifest
 from edge_app.inference.model import Model, open_model, open_session
 from edge_app.inference.ort import onnxruntime as ort
-from edge_app.records import Pixels
+from edge_app.planes import Picture, Pixels, as_picture
 
 Rows = npt.NDArray[np.float32]  # (n, 15): x, y, w, h, five landmarks x y, score; OpenCV's own layout
 
@@ -132,17 +132,6 @@ def pad(image: Pixels) -> Pixels:
     return np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT), np.uint8)
 
 
-def shrink(image: Pixels, size: tuple[int, int]) -> Pixels:
-    """uint8 (H, W, 3) scaled down to (width, height) by averaging.
-
-    From more than twice the size it goes to twice the size by interpolation first, which for a 1080p frame takes a
-    third of the time and moves a pixel by less than one grey level on average.
-    """
-    if image.shape[1] > 2 * size[0] and image.shape[0] > 2 * size[1]:
-        image = np.asarray(cv2.resize(image, (2 * size[0], 2 * size[1]), interpolation=cv2.INTER_LINEAR), np.uint8)
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
 class FaceDetector:
     """Finds faces at one input size.
 
@@ -156,8 +145,8 @@ class FaceDetector:
     def __init__(self, engine: Engine, input_size: int, min_face_px: int, name: str = "the engine") -> None:
         self._engine, self._input_size, self._min_face_px, self._name = engine, input_size, min_face_px, name
 
-    def detect(self, image: Pixels) -> sv.Detections:
-        """uint8 (H, W, 3) BGR -> detections, best score first.
+    def detect(self, image: Pixels | Picture) -> sv.Detections:
+        """A picture, or uint8 (H, W, 3) BGR -> detections, best score first.
 
         Returns:
             xyxy float32 (n, 4) pixels inside the image, confidence float32 (n,), class_id int (n,) all -1 until
@@ -168,12 +157,11 @@ class FaceDetector:
         Raises:
             ModelError: a network that the engine cannot run on this frame.
         """
-        height, width = image.shape[:2]
+        picture = as_picture(image)
+        width, height = picture.width, picture.height
         scale = min(1.0, self._input_size / max(height, width))
-        small = image
-        if scale < 1:
-            size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            small = shrink(image, size)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        small = picture.shrunk(size) if scale < 1 else picture.bgr()
         try:
             rows = self._engine(small)
         except Exception as error:  # OpenCV and onnxruntime raise many unrelated types for a graph they cannot run

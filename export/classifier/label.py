@@ -20,6 +20,7 @@ from edge_app.capture.open import open_source
 from edge_app.capture.source import SourceSpec
 from edge_app.config.settings import Settings
 from edge_app.errors import SinkError, SourceError, UsageError
+from edge_app.planes import as_picture
 from edge_app.records import Pixels
 from edge_app.vision.classifier import MaskClassifier
 from edge_app.vision.detector import FaceDetector, open_detector
@@ -139,9 +140,10 @@ def _pictures(path: Path, images: Path, settings: Settings, every: int) -> Itera
         while (frame := clip.read()) is not None:
             if index % every == 0:
                 name = f"{path.name}_{index:06d}.jpg"  # the whole name: a.mp4 and a.mkv may lie side by side
-                encoded = cv2.imencode(".jpg", frame[0], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+                image = as_picture(frame[0]).bgr()
+                encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
                 _keep(images / name, encoded.tobytes())
-                yield frame[0], {"file_name": name, "clip": path.name, "time_s": round(frame[1], 3)}
+                yield image, {"file_name": name, "clip": path.name, "time_s": round(frame[1], 3)}
             index += 1
 
 

@@ -95,8 +95,7 @@ class WindowOutput(FrameOutput):
     def _show(self, result: FrameResult) -> None:
         if not self._open:
             cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
-            height, width = result.frame.image.shape[:2]
-            cv2.resizeWindow(self._title, width, height)
+            cv2.resizeWindow(self._title, *result.frame.size)
             self._open = True
         cv2.imshow(self._title, annotate(result))
 

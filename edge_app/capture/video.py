@@ -1,0 +1,253 @@
+"""Video files and network streams through FFmpeg, by PyAV: takes a `SourceSpec`, gives an open `Source`.
+
+A frame keeps its decoded planes, see `planes`; its time is the presentation time that the container gives it.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack
+from pathlib import Path
+
+import av
+import av.error
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from edge_app.capture.colours import Converter
+from edge_app.capture.ffmpeg import Options, file_options, is_playlist, limit_allocations, stream_options
+from edge_app.capture.input_files import is_pipe, open_regular, wait_for_data
+from edge_app.capture.playlists import check_playlist
+from edge_app.capture.probe import check_reachable, too_large, why_list, why_not_opened
+from edge_app.capture.source import Source, SourceInfo, SourceSpec
+from edge_app.capture.stamps import FileClock, LiveClock
+from edge_app.config.settings import SourceSettings
+from edge_app.errors import SourceError, first_line
+from edge_app.planes import Picture
+
+log = logging.getLogger(__name__)
+
+_HEAD_BYTES = 4096
+_PROBE_S = 5.0
+_MOST_BAD_PACKETS = 4096  # in a row; a stream that is joined late has a few
+_COUNTED_BYTES = 100_000_000  # of a file whose frames are counted where its header does not tell
+_WITHOUT_STAMPS = {"mpjpeg", "mjpeg", "jpeg_pipe", "h264", "hevc", "m4v", "mpegvideo", "obu", "vvc"}
+
+
+class VideoSource(Source):
+    """An open container, of which one video stream is decoded.
+
+    Args:
+        container: open.
+        spec, settings: of the source.
+        paced: a live source that sends in bursts, such as HLS: its frames are given at the pace of their time stamps.
+        threads: CPU threads of the decoder; each holds a frame back.
+        total: counts the frames, where the header does not tell.
+    """
+
+    def __init__(
+        self,
+        container: InputContainer,
+        spec: SourceSpec,
+        settings: SourceSettings,
+        threads: int,
+        total: Callable[[VideoStream], int | None] = lambda _: None,
+    ) -> None:
+        self._container, self._display, self._timeout_s = container, spec.display, settings.read_timeout_s
+        self.files = ExitStack()  # open for as long as FFmpeg reads them
+        self.files.callback(container.close)
+        stream = self._stream = _choose(container, settings.stream, spec.display)
+        self._live = spec.live and (container.format.name == "rtsp" or not container.duration)
+        context = stream.codec_context
+        context.thread_count = threads
+        context.thread_type = "NONE" if threads == 1 else "AUTO"
+        if self._live:
+            context.flags |= av.codec.context.Flags.low_delay
+        self._rate = next((float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate), None)
+        if self._rate is not None and not 0 < self._rate <= 1000:
+            self._rate = None
+        self._convert = Converter(spec.display)
+        self._clock = (
+            LiveClock(stamped=container.format.name not in _WITHOUT_STAMPS, paced=container.format.name != "rtsp")
+            if self._live
+            else FileClock(1 / (self._rate or 25.0), spec.display)
+        )
+        self._count, self._expected = 0, None if self._live else total(stream)
+        self._frames = self._decoded()
+        self._first = self._next()
+        if self._first is None:
+            raise SourceError(f"{spec.display}: cannot be opened: none of its {_name(stream)} frames can be decoded")
+        picture = self._first[0]
+        aspect = stream.sample_aspect_ratio
+        if aspect and self._convert.turned:
+            aspect = 1 / aspect
+        self.info = SourceInfo(
+            spec.display, spec.kind, self._live, picture.width, picture.height, self._rate, self._expected, aspect
+        )
+
+    def read(self) -> tuple[Picture, float] | None:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        return self._next()
+
+    def close(self) -> None:
+        self._frames.close()
+        self.files.close()
+
+    def _next(self) -> tuple[Picture, float] | None:
+        frame = next(self._frames, None)
+        if frame is None:
+            if self._expected and self._count < 0.9 * self._expected:
+                log.warning("%s: ends early: %d of %d frames could be read", self._display, self._count, self._expected)
+                self._expected = None
+            return None
+        self._count += 1
+        if problem := too_large((frame.width, frame.height)):
+            raise SourceError(f"{self._display}: {problem}")
+        moment = self._clock.time(frame.time)
+        return self._convert(frame), moment
+
+    def _decoded(self) -> Generator[VideoFrame, None, None]:
+        bad = 0
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                frames = packet.decode() if packet is not None else []
+            except (av.error.ExitError, av.error.TimeoutError):
+                raise SourceError(f"{self._display}: no frame for {self._timeout_s:g} s") from None
+            except av.error.EOFError:
+                return
+            except (av.error.FFmpegError, OSError, ValueError) as error:
+                bad += 1
+                if bad > _MOST_BAD_PACKETS or (isinstance(error, OSError) and self._live):
+                    raise SourceError(f"{self._display}: cannot be decoded ({first_line(error)})") from None
+                continue
+            if packet is None:
+                return
+            if frames:
+                bad = 0
+            for frame in frames:
+                assert isinstance(frame, VideoFrame)
+                yield frame
+
+
+def open_file(spec: SourceSpec, settings: SourceSettings) -> Source:
+    with ExitStack() as opened:
+        file = opened.enter_context(open_regular(spec.uri, spec.display, pipes=True))
+        piped = is_pipe(file)
+        why = ""
+        if piped:  # FFmpeg reads our end: whatever is read here would be missing, and who wrote it may be gone by now
+            wait_for_data(file, spec.display, settings.open_timeout_s)
+            url = f"pipe:{file.fileno()}"
+            why = "it is a pipe, which needs a format that is read from front to back, such as MPEG-TS or Matroska"
+        else:
+            # "file:" keeps FFmpeg from reading a name such as 12:30.mp4 as a protocol, or 100%d.mp4 as a pattern.
+            url = f"file:{spec.uri if _is_text(spec.uri) else f'/proc/self/fd/{file.fileno()}'}"
+            if problem := why_list(file.read(_HEAD_BYTES)):
+                raise SourceError(f"{spec.display}: cannot be opened: {problem}")
+        options = file_options(piped)
+        container = _open(url, options, None, spec, why)
+        # The models need the other cores, and every thread of a decoder holds pictures: two cost 30 MiB more at 1080p.
+        threads = settings.decode_threads or max(1, (os.cpu_count() or 1) // 2)
+        size = 0 if piped else Path(f"/proc/self/fd/{file.fileno()}").stat().st_size
+
+        def total(stream: VideoStream) -> int | None:
+            small = 0 < size < _COUNTED_BYTES
+            return _stated(container, stream) or (_counted(url, options, stream.index) if small else None)
+
+        source = _source(container, spec, settings, threads, total)
+        source.files.push(opened.pop_all())
+        return source
+
+
+def open_stream(spec: SourceSpec, settings: SourceSettings) -> Source:
+    deadline = time.monotonic() + settings.open_timeout_s
+    check_reachable(spec.uri, settings.open_timeout_s)
+    if is_playlist(spec.uri):
+        check_playlist(spec.uri, deadline - time.monotonic())
+    timeouts = (max(0.5, deadline - time.monotonic()), settings.read_timeout_s)
+    container = _open(spec.uri, stream_options(spec.uri, settings), timeouts, spec)
+    return _source(container, spec, settings, 1, lambda stream: _stated(container, stream))
+
+
+def _open(
+    url: str, options: Options, timeouts: tuple[float, float] | None, spec: SourceSpec, why: str = ""
+) -> InputContainer:
+    limit_allocations()
+    try:
+        return av.open(url, timeout=timeouts, options=options)
+    except av.error.ExitError:
+        assert timeouts is not None
+        raise SourceError(f"{spec.display}: cannot be opened: connected, but no video in time") from None
+    except Exception as error:
+        problem = why or why_not_opened(error, url, options)
+        raise SourceError(f"{spec.display}: cannot be opened: {problem}") from None
+
+
+def _source(
+    container: InputContainer,
+    spec: SourceSpec,
+    settings: SourceSettings,
+    threads: int,
+    total: Callable[[VideoStream], int | None],
+) -> VideoSource:
+    try:
+        return VideoSource(container, spec, settings, threads, total)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _choose(container: InputContainer, wanted: int | None, display: str) -> VideoStream:
+    """The video stream to be decoded: the one asked for, else the largest that is no cover picture."""
+    videos = container.streams.video
+    if wanted is not None:
+        found = [stream for stream in videos if stream.index == wanted]
+        if not found:
+            there = ", ".join(str(stream.index) for stream in videos) or "none"
+            raise SourceError(f"{display}: source.stream = {wanted}: it has no such video stream; there are: {there}")
+        chosen = found[0]
+    else:
+        films = [stream for stream in videos if not stream.disposition & Disposition.attached_pic] or [*videos]
+        if not films:
+            raise SourceError(f"{display}: cannot be opened: it has no video stream")
+        chosen = max(films, key=lambda stream: stream.width * stream.height)
+    if problem := too_large((chosen.width, chosen.height)):
+        raise SourceError(f"{display}: cannot be opened: {problem}")
+    return chosen
+
+
+def _name(stream: VideoStream) -> str:
+    return stream.codec_context.name
+
+
+def _stated(container: InputContainer, stream: VideoStream) -> int | None:
+    """The number of frames as the header has it; None where it does not tell, or its own duration says otherwise."""
+    if not (stream.frames and stream.duration and stream.time_base and stream.average_rate):
+        return None
+    expected = float(stream.duration * stream.time_base * stream.average_rate)
+    return stream.frames if abs(stream.frames - expected) < 2 else None
+
+
+def _counted(url: str, options: Options, index: int) -> int | None:
+    """The number of frames of a file, counted by its packets, which are not decoded."""
+    try:
+        with av.open(url, options=options) as container:
+            stream = container.streams[index]
+            return sum(1 for packet in container.demux(stream) if packet.size and not packet.is_discard) or None
+    except (av.error.FFmpegError, OSError, ValueError):
+        return None
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name can be handed to PyAV, which takes UTF-8 alone; Linux has other names too."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
