@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 from rich.table import Table
 from rich.text import Text
 
-from edge_app.runtime.standard_streams import wait_for_room
+from edge_app.runtime.standard_streams import settle_messages, wait_for_room
 from edge_app.text import printable
 
 _WIDE = 200  # characters; width of tables that go into a file or pipe, where COLUMNS does not say otherwise
@@ -125,7 +125,8 @@ class RunState(Protocol):
 def status(state: RunState) -> str:
     """`61.2 fps  now 1 no_mask  so far 2 persons: 1 mask, 1 no_mask`, and of a live source its age and drops."""
     total = _count(state.persons, "person") + (f": {_seen(state.verdicts)}" if state.persons else "")
-    words = [f"{state.fps:.1f} fps", f"now {_seen(state.present) or 'nobody'}", f"so far {total}"]
+    words = [f"{state.fps:.1f} fps"] if state.fps else []
+    words += [f"now {_seen(state.present) or 'nobody'}", f"so far {total}"]
     if state.total is None:
         words += [f"age {state.frame_age_ms:.0f} ms", f"{state.dropped_frames} dropped"]
     return "  ".join(words)
@@ -150,11 +151,13 @@ class ProgressView:
         self._name, self._interval_s, self._next = printable(name), interval_s, 0.0
         self._bar: Progress | None = None
         self._lock = threading.Lock()
+        self._last: RunState | None = None
 
     def __call__(self, state: RunState) -> None:
         """Show the state, if it is time for that; any thread may call it."""
         if time.monotonic() >= self._next and self._lock.acquire(blocking=False):
             try:
+                self._last = state
                 self._show(state)
             finally:
                 self._lock.release()
@@ -189,9 +192,13 @@ class ProgressView:
         self._bar.start()
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        """Leave the last numbers on a terminal, above of what is printed next."""
+        with self._lock:
+            if self._bar is not None and self._last is not None:
+                self._show_bar(self._last)
+                self._bar.stop()
+                self._bar = None
+        settle_messages()
 
 
 @contextmanager
@@ -214,7 +221,6 @@ def summary(facts: Mapping[str, Any]) -> None:
         ("frames", f"{facts['frames']} in {facts['seconds']:.1f} s, {facts['fps']:.1f} fps"),
         ("persons", str(facts["persons"])),
         ("verdicts", _verdicts(facts["verdicts"])),
-        ("label changes", f"{_verdicts(facts['label_changes'])} (first ones included)"),
         ("events", str(facts["events"])),
     ]
     losses = {"dropped frames": "dropped_frames", "reconnects": "reconnects", "failed writes": "sink_errors"}
@@ -223,10 +229,13 @@ def summary(facts: Mapping[str, Any]) -> None:
     for camera in cameras:
         counts = [_count(camera[f"{noun}s"], noun) for noun in ("frame", "person", "event")]
         counts.insert(1, f"{camera['fps']:.1f} fps")
-        if len(cameras) > 1:
+        if len(cameras) + len(facts["failed"]) > 1:
             rows.append((camera["camera"], ", ".join(counts)))
         rows += [(f"{name} file", str(path)) for name, path in camera["outputs"].items() if path]
     rows += [(f"{name} file", str(path)) for name, path in facts["outputs"].items() if path]
-    for text in ("interrupted" if facts["interrupted"] else "done", *(f"  {n:<14} {value}" for n, value in rows)):
+    rows += [("failed", line) for line in facts["failed"]]
+    end = "interrupted" if facts["interrupted"] else "done, but not all of it" if facts["failed"] else "done"
+    wide = max(len(name) for name, _ in rows)
+    for text in (end, *(f"  {name:<{wide}} {value}" for name, value in rows)):
         wait_for_room(_PATIENCE_S)
         line(text)

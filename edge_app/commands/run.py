@@ -74,7 +74,8 @@ def run(
         }
         settings = resolve_options(config, profile, assignments, **flags).settings
         if camera is not None and settings.sources:
-            raise UsageError("--camera names one camera, and `sources` has several: name them there, or give a SOURCE")
+            where = "several SOURCEs take their names from the files" if source else "name them in `sources`"
+            raise UsageError(f"--camera names one camera, and there are several: {where}, or give one SOURCE")
         return _run(settings, config, stop, received)
 
 

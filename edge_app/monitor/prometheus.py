@@ -39,6 +39,12 @@ class RunCollector(Collector):
             errors = families.setdefault("edge_app_sink_errors", _sink_errors({}))
             for name, count in self._run.events.errors_by_output.items():
                 errors.add_sample("edge_app_sink_errors_total", {"camera": "", "sink": name}, count)
+            waiting = "Events that an output has not delivered yet."
+            family = families["edge_app_events_waiting"] = GaugeMetricFamily(
+                "edge_app_events_waiting", waiting, labels=["camera", "sink"]
+            )
+            for name, count in self._run.events.waiting.items():
+                family.add_sample("edge_app_events_waiting", {"camera": "", "sink": name}, count)
         yield from families.values()
 
 

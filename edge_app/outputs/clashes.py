@@ -30,6 +30,8 @@ def check_outputs(settings: Settings, config: Path | None = None) -> None:
     Raises:
         UsageError: an output is something that the run reads, or another output, or a file that a run has not written.
     """
+    if settings.output.video:
+        _check_name(f"--output {settings.output.video}", settings.output.video)
     videos = {f"--output {video}": video for video in camera_videos(settings) if video}
     json_files = {
         f"--{kind} {path}": path for kind in ("events", "summary") if (path := getattr(settings.output, kind))
@@ -54,10 +56,7 @@ def check(outputs: Mapping[str, Path], settings: Settings, config: Path | None =
         if (key := _identity(path)) is not None:
             taken.setdefault(key, what)
     for name, path in outputs.items():
-        if str(path) == "-":
-            raise UsageError(f"{name}: this is no name for a file; standard output is /dev/stdout")
-        if is_address(path):
-            raise UsageError(f"{name.split()[0]}: this is an address, and an output is a file of this machine")
+        _check_name(name, path)
         key = _identity(path)
         if key is None:
             continue
@@ -65,6 +64,13 @@ def check(outputs: Mapping[str, Path], settings: Settings, config: Path | None =
             raise UsageError(f"{name}: this file is {taken[key]}: choose another name")
         if own_stream(path) is None:
             taken[key] = f"also {name}"
+
+
+def _check_name(name: str, path: Path) -> None:
+    if str(path) == "-":
+        raise UsageError(f"{name}: this is no name for a file; standard output is /dev/stdout")
+    if is_address(path):
+        raise UsageError(f"{name.split()[0]}: this is an address, and an output is a file of this machine")
 
 
 def _is_further(path: Path, video: Path) -> bool:

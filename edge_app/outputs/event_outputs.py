@@ -63,6 +63,11 @@ class EventOutputs:
         return {isolation.name: isolation.errors for isolation in self._isolations()}
 
     @property
+    def waiting(self) -> dict[str, int]:
+        """How many events each output that is fed from the log has not got yet."""
+        return {delivery.name: delivery.waiting for delivery in self._deliveries}
+
+    @property
     def failed(self) -> list[str]:
         """What each output that has not kept all events last said. What waits in the log for delivery is kept."""
         return [isolation.last_error for _, isolation in self._direct if isolation.last_error]

@@ -31,10 +31,11 @@ class EventOutput(ABC):
 
     @abstractmethod
     def write(self, event: Event) -> None:
-        """Deliver one event.
+        """Deliver one event. It may take its time.
 
         Raises:
-            SinkError: it was not delivered; any other exception counts as one too.
+            SinkError: it was not delivered, and is tried again after 0.5 s, then less and less often, up to a minute.
+                Any other exception counts as one too. Messages get the name of the output in front.
         """
 
     def flush(self) -> None:  # noqa: B027  most need nothing here

@@ -246,6 +246,7 @@ def _summarize(settings: Settings, cameras: Sequence[Camera], events: EventOutpu
         [camera.summary for camera in opened if camera.summary],
         {camera.name for camera in cameras if camera.in_turn},
         events.errors,
+        events.waiting,
         lines,
         interrupted,
     )

@@ -67,6 +67,12 @@ def never_wait() -> None:
         sys.stderr.hurry()
 
 
+def settle_messages() -> None:
+    """Let what was written to standard error be there before what is written to standard output next."""
+    if isinstance(sys.stderr, _Messages):
+        sys.stderr.settle()
+
+
 def silence_stdout() -> None:
     """Point standard output at nothing, so that the interpreter's last flush cannot fail."""
     with contextlib.suppress(OSError, ValueError):
@@ -135,7 +141,7 @@ class _Messages(_Stream):
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self._queue: queue.Queue[str | None] = queue.Queue(_WAITING)
+        self._queue: queue.Queue[str | threading.Event | None] = queue.Queue(_WAITING)
         self._thread = threading.Thread(target=self._pump, name="stderr", daemon=True)
         try:
             self._descriptor: int | None = stream.fileno()
@@ -157,6 +163,13 @@ class _Messages(_Stream):
         if not self._thread.is_alive():
             self._thread.start()
 
+    def settle(self) -> None:
+        if self._thread.is_alive():
+            passed = threading.Event()
+            with contextlib.suppress(queue.Full):
+                self._queue.put_nowait(passed)
+                passed.wait(_PATIENCE_S)
+
     def finish(self) -> None:
         if self._thread.is_alive():
             with contextlib.suppress(queue.Full):
@@ -165,7 +178,10 @@ class _Messages(_Stream):
 
     def _pump(self) -> None:
         while (text := self._queue.get()) is not None:
-            self._pass_on(text)
+            if isinstance(text, threading.Event):
+                text.set()
+            else:
+                self._pass_on(text)
 
     def _pass_on(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):

@@ -46,8 +46,9 @@ class Summary:
     """What the cameras of a run did together: sums; of seconds and media_seconds those of the camera that took longest,
     where all files, which are watched one after another, count as one.
 
-    cameras: those that were opened. failed: which cameras ended for good or never opened, and which outputs are not
-    complete, a line each; errors: of the failed cameras; incomplete: the lines of the outputs.
+    cameras: those that were opened. undelivered: output -> events that wait in the log for the next run. failed: which
+    cameras ended for good or never opened, and which outputs are not complete, a line each; errors: of the failed
+    cameras; incomplete: the lines of the outputs.
     """
 
     source: str
@@ -63,6 +64,7 @@ class Summary:
     dropped_frames: int
     reconnects: int
     sink_errors: int
+    undelivered: dict[str, int]
     outputs: dict[str, str | None]
     failed: list[str]
     interrupted: bool
@@ -113,13 +115,14 @@ def summarize(
     cameras: Sequence[CameraSummary],
     in_turn: Set[str],
     sink_errors: int,
+    undelivered: dict[str, int],
     failed: Sequence[str],
     interrupted: bool,
 ) -> Summary:
     """The summary of a run.
 
     cameras: those that were opened; in_turn: the names of the files among them; sink_errors: of the event outputs;
-    failed: see `Summary`.
+    undelivered, failed: see `Summary`.
     """
     films = [camera for camera in cameras if camera.camera in in_turn]
     others = [camera for camera in cameras if camera.camera not in in_turn]
@@ -141,6 +144,7 @@ def summarize(
         dropped_frames=sum(camera.dropped_frames for camera in cameras),
         reconnects=sum(camera.reconnects for camera in cameras),
         sink_errors=sink_errors + sum(camera.sink_errors for camera in cameras),
+        undelivered=undelivered,
         outputs={kind: str(path) if path else None for kind, path in paths.items()},
         failed=[*failed],
         interrupted=interrupted,

@@ -28,6 +28,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         "fps": 30.0,
         "persons": 2,
         "verdicts": {"mask": 1, "no_mask": 1, "unsure": 0},
+        "failed": [],
         "label_changes": {"mask": 2, "no_mask": 1, "unsure": 0},
         "events": 4,
         "dropped_frames": 0,
@@ -95,7 +96,7 @@ def test_summary_says_what_matters_and_where_files_are(capsys: pytest.CaptureFix
     assert lines[0] == ["done"]
     assert ["frames", "60 in 2.0 s, 30.0 fps"] in lines
     assert ["verdicts", "1 mask, 1 no_mask, 0 unsure"] in lines
-    assert ["video", "file     out.mp4"] in lines
+    assert ["video", "file out.mp4"] in lines
     assert not any(words[0] in ("dropped", "reconnects", "sink") for words in lines)
 
 
@@ -103,7 +104,7 @@ def test_summary_of_several_cameras_counts_in_words(capsys: pytest.CaptureFixtur
     camera = {"camera": "door", "frames": 1, "fps": 25.0, "persons": 1, "events": 1, "outputs": {"video": "v-door.mp4"}}
     report.summary(facts(cameras=[camera, {**camera, "frames": 2, "persons": 0, "events": 2, "outputs": {}}]))
     text = capsys.readouterr().out
-    assert "  door           1 frame, 25.0 fps, 1 person, 1 event\n  video file     v-door.mp4\n" in text
+    assert "  door       1 frame, 25.0 fps, 1 person, 1 event\n  video file v-door.mp4\n" in text
     assert "2 frames, 25.0 fps, 0 persons, 2 events\n" in text
 
 
@@ -112,6 +113,17 @@ def test_summary_of_an_interrupted_run_with_losses(capsys: pytest.CaptureFixture
     text = capsys.readouterr().out
     assert text.startswith("interrupted\n")
     assert "dropped frames 7\n" in text
+
+
+def test_summary_of_a_run_that_lost_a_camera(capsys: pytest.CaptureFixture[str]) -> None:
+    camera = {"camera": "door", "frames": 1, "fps": 25.0, "persons": 1, "events": 1, "outputs": {}}
+    report.summary(facts(cameras=[camera], failed=["gate: connection refused"]))
+    first, *rows = capsys.readouterr().out.splitlines()
+    assert first == "done, but not all of it"
+    assert [row.split(maxsplit=1) for row in rows][-2:] == [
+        ["door", "1 frame, 25.0 fps, 1 person, 1 event"],
+        ["failed", "gate: connection refused"],
+    ]
 
 
 def test_tables_take_any_text(capsys: pytest.CaptureFixture[str]) -> None:
