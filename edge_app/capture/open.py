@@ -16,6 +16,7 @@ from edge_app.capture.demo import DemoSource
 from edge_app.capture.folders import IMAGE_SUFFIXES, list_media
 from edge_app.capture.slides import PictureSource
 from edge_app.capture.source import Kind, Source, SourceSpec
+from edge_app.config.secrets import secret_of
 from edge_app.config.settings import SourceSettings
 from edge_app.errors import UsageError
 from edge_app.redact import register, register_source, shown_source
@@ -126,11 +127,11 @@ def open_source(spec: SourceSpec, settings: SourceSettings) -> Source:
 
 def _logged_in(spec: SourceSpec, settings: SourceSettings) -> SourceSpec:
     """With the login of the settings in its URL; what is no stream needs none."""
-    if spec.kind != "stream" or (settings.username is None and settings.password is None):
+    if spec.kind != "stream" or {settings.username, settings.password, settings.password_file} == {None}:
         return spec
     if has_login(spec.uri):
         raise UsageError(f"{spec.display}: has a login of its own, and source.username or source.password is set too")
-    username, password = settings.username or "", settings.password.get_secret_value() if settings.password else ""
+    username, password = settings.username or "", secret_of(settings, "password") or ""
     uri = with_login(spec.uri, username, password)
     for secret in (password, f"{username}:{password}"):
         register(secret)

@@ -73,7 +73,7 @@ def run(
             "--camera": ("source.camera", camera),
         }
         settings = resolve_options(config, profile, assignments, **flags).settings
-        if camera is not None and settings.sources:
+        if camera is not None and len(settings.cameras) > 1:
             where = "several SOURCEs take their names from the files" if source else "name them in `sources`"
             raise UsageError(f"--camera names one camera, and there are several: {where}, or give one SOURCE")
         return _run(settings, config, stop, received)
@@ -99,7 +99,9 @@ def _run(settings: Settings, config: Path | None, stop: Event, received: list[in
             return _stopped(received)
     code = _tell(result.to_dict(), received)
     if result.incomplete:
-        raise SinkError(f"{result.incomplete[0]}: this output is not complete; the others are")
+        first, *more = result.incomplete
+        others = f", and neither are {len(more)} others, see `failed`" if more else "; the others are"
+        raise SinkError(f"{first}: this output is not complete{others}")
     if result.errors and alone:
         raise result.errors[0]
     return result.errors[0].exit_code if result.errors else code

@@ -67,7 +67,7 @@ def _describe(schema: dict[str, Any]) -> str:
         return "one of " + ", ".join(map(str, schema["enum"]))
     kind = schema.get("type")
     if kind == "array":
-        return "a list of sources such as [{camera: door, uri: rtsp://host/path}]"
+        return "a list of sources such as [{camera: door, uri: /dev/video0}]"
     if schema.get("format") == "password":
         return "text (a number in quotes)"
     if schema.get("pattern") == "^[^:]+$":

@@ -53,6 +53,27 @@ def read_secrets(given: dict[str, Given], cameras: list[dict[str, Given]]) -> No
             register(section[key].value)
 
 
+def secret_of(section: BaseModel, name: str) -> str | None:
+    """The secret of a section, from its file where `resolve` has not read it, as for settings made in Python.
+
+    Raises:
+        UsageError: the file does not hold one.
+    """
+    value, path = getattr(section, name), getattr(section, f"{name}_file")
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if path is None:
+        return None
+    try:
+        text = read_secret(path)
+    except ValueError as wrong:
+        raise UsageError(
+            f"{name}_file: {printable(str(path))[:200]}: {wrong}", "expected a secret on one line"
+        ) from None
+    register(text)
+    return text
+
+
 def read_secret(path: str | Path) -> str:
     """The only line of a file, without its end.
 

@@ -1,10 +1,13 @@
 """Every setting with its unit, bounds and default; `config.py` fills it from the layers. No defaults elsewhere."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, field_validator, model_validator
+
+from edge_app.redact import shown_source
 
 MAX_CAMERAS = 256
 
@@ -12,7 +15,13 @@ MAX_CAMERAS = 256
 class Section(BaseModel):
     """A secret is a `SecretStr` named `x` with a sibling `x_file: Path | None`: see `config.secrets`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,  # it may be a secret
+    )
 
     @field_validator("*")
     @classmethod
@@ -39,6 +48,10 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 
 
 class SourceSettings(Section):
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """As everybody may see it: a URL may hold credentials."""
+        yield from ((name, shown_source(value) if name == "uri" else value) for name, value in super().__repr_args__())
+
     uri: Annotated[str, PlainValidator(_source_text, json_schema_input_type=str)] = Field(
         "0",
         description="Camera index, /dev/videoN, file, folder, URL, csi://N, pipeline or demo",

@@ -37,7 +37,12 @@ def check_outputs(settings: Settings, config: Path | None = None) -> None:
         f"--{kind} {path}": path for kind in ("events", "summary") if (path := getattr(settings.output, kind))
     }
     others = json_files | ({f"store.path {settings.store.path}": settings.store.path} if settings.store.path else {})
-    check(videos | others, settings, config)
+    beside = {
+        f"{settings.store.path}{end}, which belongs to store.path": Path(f"{settings.store.path}{end}")
+        for end in ("-wal", "-shm", "-journal", ".lock")
+        if settings.store.path
+    }
+    check(videos | others | beside, settings, config)
     for name, path in json_files.items():
         if _is_foreign(path):
             raise UsageError(f"{name}: this file holds something else than JSON: choose another name")

@@ -36,7 +36,8 @@ class EventOutputs:
         self._log: EventLog | None = None
         with ExitStack() as opened:
             outputs: list[EventOutput] = []
-            for output in registry.event_outputs(settings):
+            for _, factory in registry.wanted(registry.EVENT_OUTPUTS, settings):
+                output: EventOutput = factory(settings)
                 opened.callback(output.close)
                 outputs.append(output)
             remote = [output for output in outputs if output.from_log]

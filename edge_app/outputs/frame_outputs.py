@@ -7,6 +7,7 @@ from typing import Self
 
 from edge_app.capture.source import SourceInfo
 from edge_app.config.settings import Settings
+from edge_app.errors import EdgeAppError
 from edge_app.outputs import registry
 from edge_app.outputs.output import FrameOutput, Isolation
 from edge_app.records import FrameResult
@@ -18,17 +19,27 @@ class FrameOutputs:
     Args:
         settings: of the camera.
         info: of its source.
+        needed: whether an output that cannot be opened is an error; else the camera goes on without it.
 
     Raises (on construction):
         UsageError, SinkError: an output that cannot work at all; those opened before it are closed again.
     """
 
-    def __init__(self, settings: Settings, info: SourceInfo) -> None:
+    def __init__(self, settings: Settings, info: SourceInfo, needed: bool = True) -> None:
         self._outputs: list[tuple[FrameOutput, Isolation]] = []
+        self._missing: list[Isolation] = []
         with ExitStack() as opened:
             opened.callback(self.close)  # those that are open, where a later one fails
-            for output in registry.frame_outputs(settings, info):
-                self._outputs.append((output, Isolation(output.name, output.retry_s)))
+            for name, factory in registry.wanted(registry.FRAME_OUTPUTS, settings):
+                try:
+                    output: FrameOutput = factory(settings, info)
+                except EdgeAppError as error:
+                    if needed:
+                        raise
+                    self._missing.append(Isolation(name))
+                    self._missing[-1].failed(error)
+                else:
+                    self._outputs.append((output, Isolation(output.name, output.retry_s)))
             opened.pop_all()
 
     @property
@@ -48,12 +59,15 @@ class FrameOutputs:
     @property
     def errors_by_output(self) -> dict[str, int]:
         """Failed writes of each output that is in use."""
-        return {isolation.name: isolation.errors for _, isolation in self._outputs}
+        return {isolation.name: isolation.errors for isolation in self._isolations()}
 
     @property
     def failed(self) -> list[str]:
         """What each output that does not work now last said; after closing: whose file is not complete."""
-        return [isolation.last_error for _, isolation in self._outputs if isolation.last_error]
+        return [isolation.last_error for isolation in self._isolations() if isolation.last_error]
+
+    def _isolations(self) -> list[Isolation]:
+        return [isolation for _, isolation in self._outputs] + self._missing
 
     def write(self, result: FrameResult) -> None:
         for output, isolation in self._outputs:

@@ -6,11 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_app.errors import EdgeAppError
+from edge_app.errors import EdgeAppError, SinkError
 from edge_app.records import Event, FrameResult
 from edge_app.redact import redact
 
 log = logging.getLogger(__name__)
+
+
+class Held(SinkError):
+    """Nothing was tried: what could not be written a moment ago still waits. Not counted as a failed write."""
 
 
 class EventOutput(ABC):
@@ -116,13 +120,14 @@ class Isolation:
         """As `attempt`, without a pause; a success says nothing about an earlier failure."""
         try:
             call()
-        except Exception as error:
-            self._failed(error)
+        except (Exception, SystemExit) as error:  # a library may call sys.exit
+            self.failed(error)
             return False
         return True
 
-    def _failed(self, error: Exception) -> None:
-        self.errors += 1
+    def failed(self, error: BaseException) -> None:
+        """Count an error, and log it where the output worked before."""
+        self.errors += not isinstance(error, Held)
         self._retry_at = self._clock() + self._retry_s
         message = str(error) if isinstance(error, EdgeAppError) else redact(f"{type(error).__name__}: {error}")
         if self.last_error is None:

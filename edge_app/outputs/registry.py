@@ -4,14 +4,12 @@ An output is opened where its setting is given: neither null nor false. Factorie
 then, for some need packages that nobody else should have to load.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 from pkgutil import resolve_name
 from typing import Any
 
-from edge_app.capture.source import SourceInfo
 from edge_app.config.settings import Settings
-from edge_app.outputs.output import EventOutput, FrameOutput
 
 EVENT_OUTPUTS = {
     "output.events": "edge_app.outputs.events.jsonl:open_jsonl",
@@ -22,20 +20,9 @@ FRAME_OUTPUTS = {
 }  # `(settings of the camera, info of its source) -> FrameOutput`
 
 
-def event_outputs(settings: Settings) -> Iterator[EventOutput]:
-    """Opens those that are wanted, one by one. Raises: as each."""
-    for factory in _wanted(EVENT_OUTPUTS, settings):
-        yield factory(settings)
-
-
-def frame_outputs(settings: Settings, info: SourceInfo) -> Iterator[FrameOutput]:
-    """As `event_outputs`, for one camera."""
-    for factory in _wanted(FRAME_OUTPUTS, settings):
-        yield factory(settings, info)
-
-
-def _wanted(outputs: dict[str, str], settings: Settings) -> Iterator[Any]:
+def wanted(outputs: Mapping[str, str], settings: Settings) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Those of the outputs whose setting is given: its last word, and the factory."""
     for key, factory in outputs.items():
         value: Any = attrgetter(key)(settings)
         if value is not None and value is not False:
-            yield resolve_name(factory)
+            yield key.rpartition(".")[2], resolve_name(factory)

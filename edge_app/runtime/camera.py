@@ -78,14 +78,18 @@ class Camera:
             self.error = self.refused if self._given_up else error
         except BaseException as error:
             self.error = error
-        if self.in_turn:
+        if self.in_turn or (self.error is None and not self._stop.is_set()):  # it has ended, as files do
             self.status.expected = False
 
     def _watch(self, watchdog: CameraWatchdog) -> None:
         settings, status, photos = self._settings, self.status, self._spec.kind == "images"
         analyzer = SourceAnalyzer(settings, self._analyzer, photos=photos)
         reader = FrameReader(self._spec, settings.source, on_refused=None if self._alone else self._refuse)
-        with CallWhenSet(self._stop, reader.stop), reader, FrameOutputs(settings, reader.info) as outputs:
+        with (
+            CallWhenSet(self._stop, reader.stop),
+            reader,
+            FrameOutputs(settings, reader.info, needed=self._alone) as outputs,
+        ):
             status.opened(reader, outputs, _total(reader.info.frame_count, settings.max_frames))
             watchdog.opened()
 

@@ -208,6 +208,9 @@ def _each_camera(settings: Settings) -> list[Settings]:
         UsageError: something that cannot be had with several cameras, or a source that is none.
     """
     several = len(settings.cameras) > 1
+    names = [source.camera for source in settings.cameras]
+    if again := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"sources: two cameras are named {again}: give each a name of its own")
     if settings.output.show and several:
         raise UsageError("output.show: several cameras cannot be shown in windows; write --output video.mp4 instead")
     each = []

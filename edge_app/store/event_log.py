@@ -6,6 +6,7 @@ program may read along. Tables and columns are described in docs/outputs.md.
 
 import contextlib
 import fcntl
+import logging
 import os
 import sqlite3
 import stat
@@ -16,6 +17,8 @@ from typing import Self
 
 from edge_app.errors import SinkError, first_line
 from edge_app.records import Event
+
+log = logging.getLogger(__name__)
 
 _HEADER = b"SQLite format 3\0"
 _APPLICATION = 0x45444745  # marks the file as ours
@@ -33,6 +36,7 @@ CREATE TABLE events (
 CREATE TABLE cursors (output TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 """
 _BUSY_S = 5.0  # for another program that holds the file, such as a backup
+_ABSENT_EVENTS = 1_000_000  # kept for an output that this run does not have
 _POLL_S = 0.5
 _PRUNE_EVERY = 500  # deliveries
 _READER_PAGES, _WRITER_PAGES = 1000, 2000  # of 4 KB: how far the WAL grows before a connection empties it
@@ -41,38 +45,30 @@ _READER_PAGES, _WRITER_PAGES = 1000, 2000  # of 4 KB: how far the WAL grows befo
 class EventLog:
     """A context manager; any thread may call it. One process at a time has a log open for writing.
 
-    newest: number of the last event, 0 where there was none.
+    newest: number of the last event, 0 where there was none. generation: rises where numbers begin anew, because the
+    file was moved, removed or replaced.
 
     Args:
         path: the database; made, with its folders, where it is missing.
         mode: permissions of a new file.
-        keep: False removes events once every output of this run has them.
+        keep: False removes events once every output has them.
 
     Raises (on construction):
         SinkError: another file, another run that uses it, a newer version, or a disk that does not take it.
     """
 
     def __init__(self, path: Path, mode: int = 0o600, keep: bool = True) -> None:
-        self.path, self._keep = path, keep
+        self.path, self._mode, self._keep = path, mode, keep
+        self.generation = self.newest = 0
         self._changed = threading.Condition()
         self._writing, self._reading = threading.Lock(), threading.Lock()
         self._cursors: dict[str, int] = {}
-        with contextlib.ExitStack() as opened, self._told():
-            self._create(mode)
-            opened.callback(os.close, self._lock_out_others())
-            self._check_header()
-            # Two connections: to copy the WAL into the file takes a while, so the one that cameras wait for does it
-            # only where the other, which marks deliveries, has not done it for long, or has none to mark.
-            self._writer = opened.enter_context(contextlib.closing(self._connect(_WRITER_PAGES)))
-            self._migrate()
-            self._writer.execute("PRAGMA journal_mode = WAL")  # not before: it would change a file of somebody else
-            self._reader = opened.enter_context(contextlib.closing(self._connect(_READER_PAGES)))
-            row = self._reader.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-            self.newest = int(row[0]) if row else 0
-            self._open = opened.pop_all()
+        self._open_at_path()
 
-    def append(self, events: Sequence[Event]) -> None:
+    def append(self, events: Sequence[Event], busy_s: float = _BUSY_S) -> None:
         """Write the events, all or none.
+
+        busy_s: how long another program that has locked the file is waited for.
 
         Raises:
             SinkError: they are not written.
@@ -80,9 +76,12 @@ class EventLog:
         rows = [(e.time, e.camera, e.type, e.label, e.id, e.to_json()) for e in events]
         insert = "INSERT INTO events (time, camera, type, label, id, event) VALUES (?, ?, ?, ?, ?, ?)"
         newest: int | None = None
-        with self._writing, self._told(), _transaction(self._writer):
-            for row in rows:
-                newest = self._writer.execute(insert, row).lastrowid
+        with self._writing, self._told():
+            self._follow()
+            self._writer.execute(f"PRAGMA busy_timeout = {round(busy_s * 1000)}")
+            with _transaction(self._writer):
+                for row in rows:
+                    newest = self._writer.execute(insert, row).lastrowid
         with self._changed:
             self.newest = max(self.newest, newest or 0)  # another thread may be ahead
             self._changed.notify_all()
@@ -96,16 +95,23 @@ class EventLog:
         return [(seq, Event.from_json(text)) for seq, text in rows]
 
     def cursor(self, output: str) -> int:
-        """The number of the last event that this output has; of one that was never here, of the last one there is."""
+        """Keep a cursor for this output from now on. Gives its `delivered`; one that is new begins at the end."""
         with self._reading, self._told():
-            self._reader.execute("INSERT OR IGNORE INTO cursors VALUES (?, ?)", (output, self.newest))
-            (seq,) = self._reader.execute("SELECT seq FROM cursors WHERE output = ?", (output,)).fetchone()
-        self._cursors[output] = int(seq)
-        return int(seq)
+            self._enter(output)
+        return self._cursors[output]
 
-    def advance(self, output: str, number: int) -> None:
-        """This output has the event of that number, and all before it."""
+    def delivered(self, output: str) -> int:
+        """The number of the last event that this output has."""
+        return self._cursors[output]
+
+    def advance(self, output: str, number: int, generation: int | None = None) -> None:
+        """This output has the event of that number and all before it.
+
+        generation: when `after` gave it; None: now.
+        """
         with self._reading, self._told():
+            if generation not in (None, self.generation):
+                return  # numbers of a file that has gone
             self._reader.execute("UPDATE cursors SET seq = ? WHERE output = ?", (number, output))
             self._cursors[output] = number
             if not self._keep and number % _PRUNE_EVERY == 0:
@@ -134,18 +140,58 @@ class EventLog:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _prune(self) -> None:
-        self._reader.execute("DELETE FROM events WHERE seq <= ?", (min(self._cursors.values()),))
+    def _open_at_path(self) -> None:
+        self._real = Path(os.path.realpath(self.path))  # a link may lead to a file that is not there yet
+        with contextlib.ExitStack() as opened, self._told():
+            self._create()
+            opened.callback(os.close, self._lock_out_others())
+            self._check_header()
+            # Two connections: to copy the WAL into the file takes a while, so the one that cameras wait for does it
+            # only where the other, which marks deliveries, has not done it for long, or has none to mark.
+            self._writer = opened.enter_context(contextlib.closing(self._connect(_WRITER_PAGES)))
+            self._migrate()
+            self._writer.execute("PRAGMA journal_mode = WAL")  # not before: it would change a file of somebody else
+            self._reader = opened.enter_context(contextlib.closing(self._connect(_READER_PAGES)))
+            row = self._reader.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+            self.newest = int(row[0]) if row else 0
+            for output in [*self._cursors]:
+                self._enter(output)
+            self._info = self._real.stat()
+            self._open = opened.pop_all()
 
-    def _create(self, mode: int) -> None:
+    def _follow(self) -> None:
+        """Be at the file that has the path now. One that was moved or replaced is left whole."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(self.path.stat(), self._info):
+                return
+        log.warning("%s: the store was moved, removed or replaced; events go into what has this name now", self.path)
+        with self._reading:
+            with contextlib.suppress(sqlite3.Error):  # into the old file what lies beside it
+                self._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._open.close()
+            self.generation += 1
+            self._open_at_path()
+
+    def _enter(self, output: str) -> None:
+        self._reader.execute("INSERT OR IGNORE INTO cursors VALUES (?, ?)", (output, self.newest))
+        (seq,) = self._reader.execute("SELECT seq FROM cursors WHERE output = ?", (output,)).fetchone()
+        self._cursors[output] = int(seq)
+
+    def _prune(self) -> None:
+        """Remove what every output has. One that this run does not have may come back, and finds its latest events."""
+        used = min(self._cursors.values())
+        (ever,) = self._reader.execute("SELECT min(seq) FROM cursors").fetchone()
+        self._reader.execute("DELETE FROM events WHERE seq <= ?", (min(used, max(ever, self.newest - _ABSENT_EVENTS)),))
+
+    def _create(self) -> None:
         """Make the file with its permissions, which SQLite gives to those that it puts beside it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._real.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
-            file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            file = os.open(self._real, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
             with contextlib.suppress(OSError):  # a FAT or network disk may know no modes
-                os.fchmod(file, mode)  # whatever the umask
+                os.fchmod(file, self._mode)  # whatever the umask
             os.close(file)
-        if not stat.S_ISREG(self.path.stat().st_mode):
+        if not stat.S_ISREG(self._real.stat().st_mode):
             raise SinkError(f"{self.path}: the store cannot be here (expected a file)")
 
     def _lock_out_others(self) -> int:
@@ -153,7 +199,7 @@ class EventLog:
 
         A file of its own: to close the database itself would let go of SQLite's locks on it.
         """
-        name = self.path.with_name(f"{self.path.name}.lock")
+        name = self._real.with_name(f"{self._real.name}.lock")
         file = os.open(name, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,13 +213,12 @@ class EventLog:
 
         Only once others are locked out, for to close the file lets go of their locks, see there.
         """
-        with self.path.open("rb") as file:
+        with self._real.open("rb") as file:
             if file.read(len(_HEADER)) not in (b"", _HEADER):
                 raise SinkError(f"{self.path}: this file is not a database", "choose another store.path")
 
     def _connect(self, pages: int) -> sqlite3.Connection:
-        path = self.path.absolute()  # `:memory:` would be no file
-        connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self._real, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA synchronous = NORMAL")  # a power failure may take the last seconds, a kill nothing
         connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
         return connection
@@ -200,7 +245,7 @@ class EventLog:
             yield
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or first_line(error)
-            raise SinkError(f"{self.path}: the store cannot be used ({reason})") from None
+            raise SinkError(f"{self.path}: the store cannot be used ({reason})", "see store.path") from None
 
 
 @contextlib.contextmanager

@@ -20,7 +20,9 @@ def state_dir(environment: Mapping[str, str] = os.environ) -> Path:
         SinkError: there is none, for the user has no home.
     """
     if given := environment.get("STATE_DIRECTORY"):
-        return Path(given.split(":")[0])
+        first = Path(given.split(":")[0])
+        if first.is_absolute():  # as systemd gives it
+            return first
     home = environment.get("XDG_STATE_HOME", "")
     if os.path.isabs(home):  # noqa: PTH117  as the specification has it
         return Path(home) / "edge_app"

@@ -86,7 +86,7 @@ class MaskClassifier:
         return odds
 
     def classify(self, image: Pixels | Picture, detections: sv.Detections) -> npt.NDArray[np.uint8]:
-        """Classify every face of a picture, or a uint8 (H, W, 3) BGR image, in place; gives the uint8 (n, S, S, 3) crops."""
+        """Classify every face of a picture or uint8 (H, W, 3) BGR image in place; gives uint8 (n, S, S, 3) crops."""
         crops = crop_faces(image, np.asarray(detections.xyxy, np.float32), self._size)
         probability = self.probabilities(crops)
         detections.data["mask_probability"] = probability

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from edge_app.errors import SinkError
 from edge_app.outputs.events.stored import StoredEvents
+from edge_app.outputs.output import Isolation
 from edge_app.store.event_log import EventLog
 from tests.clock import Clock
 from tests.disk import disk_of, mode
@@ -161,6 +163,20 @@ class TestCursors:
             assert numbers(log) == list(range(501, 601))
             assert log.newest == 600
 
+    def test_an_output_that_a_run_does_not_have_finds_its_events_when_it_comes_back(self, path: Path) -> None:
+        with EventLog(path, keep=False) as log:
+            for output in ("a", "b"):
+                log.cursor(output)
+            log.append([event(index) for index in range(600)])
+            log.advance("b", 200)
+        with EventLog(path, keep=False) as log:
+            log.cursor("a")
+            log.advance("a", 500)
+            log.advance("a", 600)
+        with EventLog(path, keep=False) as log:
+            assert log.cursor("b") == 200
+            assert numbers(log) == list(range(201, 601))
+
     def test_or_never(self, path: Path) -> None:
         with EventLog(path) as log:
             log.cursor("a")
@@ -228,7 +244,7 @@ class TestRefusing:
 
     def test_a_folder_that_cannot_be_written(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        assert refused(tmp_path / "file" / "e.db").endswith("the store cannot be used (File exists)")
+        assert refused(tmp_path / "file" / "e.db").endswith("the store cannot be used (File exists): see store.path")
         assert "cannot be used (" in refused(Path("/proc/edge_app/e.db"))  # not even root may
 
     def test_a_store_of_a_newer_version(self, path: Path) -> None:
@@ -244,6 +260,85 @@ class TestRefusing:
         assert mode(path) == 0o604
 
 
+def rows(path: Path) -> list[str]:
+    """The ids of all events in a file."""
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        return [identity for (identity,) in other.execute("SELECT id FROM events ORDER BY seq")]
+
+
+class TestMoved:
+    """As log rotation, a backup or a stick that is pulled does, while a run writes."""
+
+    @pytest.mark.parametrize("how", ["moved", "removed", "replaced"])
+    def test_events_go_on_in_what_has_the_name_now(
+        self, path: Path, log: EventLog, how: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        backup, old = path.with_name("backup.db"), path.with_name("old.db")
+        with EventLog(backup) as other:
+            other.append([event(100)])
+        log.cursor("remote")
+        log.append([event(0), event(1)])
+        before = rows(path)
+        log.advance("remote", 1)
+        path.unlink() if how == "removed" else path.rename(old)
+        if how == "replaced":
+            backup.rename(path)
+        new = event(2)
+        log.append([new])
+        kept = [event(100).id] if how == "replaced" else []
+        assert len(rows(path)) == len(kept) + 1
+        assert rows(path)[-1] == new.id
+        if how != "removed":
+            assert rows(old) == before
+        assert "was moved, removed or replaced" in caplog.text
+        (pending,) = log.after(log.delivered("remote"), 9)
+        assert pending[1] == new
+        log.append([event(3)])
+        assert len(caplog.records) == 1
+
+    def test_one_that_was_replaced_by_something_else_holds_the_events(self, path: Path, log: EventLog) -> None:
+        stored = StoredEvents(log)
+        stored.write(event(0))
+        path.unlink()
+        path.write_text("a text")
+        with pytest.raises(SinkError, match="not a database"):
+            stored.write(event(1))
+        path.unlink()
+        stored.close()
+        assert len(rows(path)) == 1
+
+    def test_through_a_link_it_is_the_same_store(self, path: Path, log: EventLog) -> None:
+        link = path.with_name("link.db")
+        link.symlink_to(path)
+        assert "another run uses this store" in refused(link)
+
+    def test_a_link_to_a_file_that_is_not_there_yet(self, tmp_path: Path) -> None:
+        link = tmp_path / "link.db"
+        link.symlink_to(tmp_path / "there" / "e.db")
+        EventLog(link).close()
+        assert (tmp_path / "there" / "e.db").is_file()
+
+
+class TestLocked:
+    def test_a_camera_does_not_wait_for_another_program(self, path: Path, log: EventLog) -> None:
+        clock = Clock()
+        stored = StoredEvents(log, clock=clock)
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            start = time.monotonic()
+            with pytest.raises(SinkError, match="locked"):
+                stored.write(event(0))
+            isolation = Isolation("store")
+            for _ in range(50):  # frames that bring nothing
+                isolation.attempt(stored.flush)
+            assert (isolation.errors, isolation.last_error is None) == (0, False)
+            assert time.monotonic() - start < 1  # SQLite alone would have waited for 5 s
+            other.execute("ROLLBACK")
+        clock.now += 2
+        stored.flush()
+        assert len(numbers(log)) == 1
+
+
 class TestFullDisk:
     def test_nothing_is_lost_and_the_order_is_kept(self, path: Path, log: EventLog) -> None:
         clock = Clock()
@@ -255,7 +350,7 @@ class TestFullDisk:
                     stored.write(events[index])
                 clock.now += 2
             clock.now -= 1.5
-            with pytest.raises(SinkError, match="3 events wait for room to be stored"):
+            with pytest.raises(SinkError, match="3 events wait to be stored"):
                 stored.write(events[3])  # not tried yet
         with pytest.raises(SinkError, match="3 events wait"):
             stored.flush()

@@ -144,3 +144,15 @@ def test_any_other_output_by_its_own_words() -> None:
     with pytest.raises(UsageError, match=r"--chart c\.mp4"):
         check({"--chart c.mp4": Path("c.mp4")}, settings())
     check({"--chart c.png": Path("c.png")}, settings())
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal", ".lock"])
+@pytest.mark.parametrize("kind", ["events", "summary"])
+def test_the_files_of_the_store(kind: str, end: str) -> None:
+    assert "choose another name" in refused(settings(store={"path": "e.db"}, output={kind: f"e.db{end}"}))
+
+
+def test_a_video_without_a_name_is_named_as_it_was_given() -> None:
+    both = Settings.model_validate({"sources": [{"uri": "a.mp4", "camera": "a"}, {"uri": "b.mp4", "camera": "b"}]})
+    video = both.model_copy(update={"output": both.output.model_copy(update={"video": Path("-")})})
+    assert refused(video).startswith("--output -: this is no name for a file")

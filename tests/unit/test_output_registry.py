@@ -12,7 +12,7 @@ from edge_app.config.settings import OutputSettings, Settings, StoreSettings
 from edge_app.errors import SinkError, UsageError
 from edge_app.outputs.frame_outputs import FrameOutputs
 from edge_app.outputs.output import EventOutput, FrameOutput
-from edge_app.outputs.registry import EVENT_OUTPUTS, FRAME_OUTPUTS, event_outputs, frame_outputs
+from edge_app.outputs.registry import EVENT_OUTPUTS, FRAME_OUTPUTS, wanted
 from edge_app.store.place import state_dir, store_path
 from tests.disk import mode
 from tests.media import frame, result
@@ -27,10 +27,11 @@ def test_every_line_names_a_setting_and_a_factory(key: str, factory: str) -> Non
 
 
 def test_an_output_is_opened_where_its_setting_is_given(tmp_path: Path) -> None:
-    assert [*event_outputs(Settings())] == [*frame_outputs(Settings(), INFO)] == []
+    assert [*wanted(EVENT_OUTPUTS, Settings())] == [*wanted(FRAME_OUTPUTS, Settings())] == []
     settings = Settings(output=OutputSettings(events=tmp_path / "e.jsonl", video=tmp_path / "v.mp4", mode="0640"))
-    (events,) = event_outputs(settings)
-    (video,) = frame_outputs(settings, INFO)
+    ((_, open_events),) = wanted(EVENT_OUTPUTS, settings)
+    ((_, open_video),) = wanted(FRAME_OUTPUTS, settings)
+    events, video = open_events(settings), open_video(settings, INFO)
     assert isinstance(events, EventOutput)
     assert isinstance(video, FrameOutput)
     assert (events.name, video.name) == ("events", "video")
@@ -45,6 +46,15 @@ def test_frame_outputs_of_which_a_later_one_cannot_be_opened(tmp_path: Path, mon
     with pytest.raises(UsageError, match="--show"):
         FrameOutputs(Settings(output=OutputSettings(show=True, video=tmp_path / "v.mp4")), INFO)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_of_several_cameras_goes_on_without_what_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings = Settings(output=OutputSettings(video=tmp_path / "file" / "v.mp4"))
+    with FrameOutputs(settings, INFO, needed=False) as outputs:
+        outputs.write(result(frame()))
+    assert (outputs.errors_by_output, outputs.paths) == ({"video": 1}, {})
+    assert "cannot be written here" in outputs.failed[0]
 
 
 def test_a_frame_output_that_fails_is_told_and_counted(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from edge_app.capture.open import open_source, parse_source
 from edge_app.commands.app import main
 from edge_app.commands.doctor import examine
 from edge_app.config.keys import keys, secret_keys
 from edge_app.config.layers import Given
-from edge_app.config.secrets import MAX_BYTES, revealed
+from edge_app.config.secrets import MAX_BYTES, revealed, secret_of
 from edge_app.config.settings import Settings, SourceSettings
 from edge_app.config.view import shown, to_yaml
 from edge_app.errors import SourceError, UsageError
@@ -303,3 +303,24 @@ def test_doctor_does_not_show_it_either() -> None:
 def test_settings_made_in_python_do_not_show_it_either() -> None:
     settings = Settings(source=SourceSettings(uri="rtsp://h/1", username="me", password=SecretStr("Secr3tive")))
     assert "Secr3tive" not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+class TestSettingsMadeInPython:
+    def test_nothing_of_what_is_wrong_is_shown(self) -> None:
+        for wrong in ({"password": 12345678}, {"pasword": "hunter2secret"}, {"uri": ["rtsp://u:hunter2secret@h/"]}):
+            with pytest.raises(ValidationError) as caught:
+                Settings.model_validate({"source": wrong})
+            assert "hunter2secret" not in str(caught.value)
+            assert "12345678" not in str(caught.value)
+
+    def test_a_source_is_shown_without_its_login(self) -> None:
+        shown = repr(Settings.model_validate({"source": {"uri": "rtsp://u:hunter2secret@h/", "password": None}}))
+        assert "hunter2secret" not in shown
+        assert "rtsp://***@h/" in shown
+
+    def test_the_file_is_read_when_the_secret_is_needed(self, tmp_path: Path) -> None:
+        (tmp_path / "pw").write_text("gy5wq8hh\n")
+        assert secret_of(SourceSettings(password_file=tmp_path / "pw"), "password") == "gy5wq8hh"
+        assert secret_of(SourceSettings(), "password") is None
+        with pytest.raises(UsageError, match=r"password_file: .*no such file: expected a secret on one line"):
+            secret_of(SourceSettings(password_file=tmp_path / "none"), "password")

@@ -39,14 +39,14 @@ class Delivery:
         self.isolation = Isolation(output.name)
         self._output, self._log, self._last_s, self._clock = output, log, last_s, clock
         self._pauses = pauses or Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
-        self._cursor = log.cursor(output.name)
+        log.cursor(output.name)
         self._stopping, self._deadline = threading.Event(), float("inf")
         self._thread = threading.Thread(target=self._work, name=f"{output.name}-delivery", daemon=True)
 
     @property
     def waiting(self) -> int:
         """Events that have not been delivered."""
-        return self._log.newest - self._cursor
+        return max(0, self._log.newest - self._log.delivered(self.name))
 
     def start(self) -> None:
         self._thread.start()
@@ -71,18 +71,18 @@ class Delivery:
             elif self._stopping.is_set() and not self.waiting:
                 break
             else:
-                self._log.wait_for_more(self._cursor, self._stopping.is_set)
+                self._log.wait_for_more(self._log.delivered(self.name), self._stopping.is_set)
         self.isolation.attempt_now(self._output.close)
 
     def _deliver(self) -> None:
         """Deliver a batch, as far as the output takes it."""
-        newest, events = self._log.newest, self._log.after(self._cursor, BATCH)
+        generation, newest = self._log.generation, self._log.newest
+        events = self._log.after(self._log.delivered(self.name), BATCH)
         for number, event in events:
-            if self._clock() >= self._deadline:
+            if self._clock() >= self._deadline or generation != self._log.generation:
                 return
             self._output.write(event)
-            self._log.advance(self.name, number)
-            self._cursor = number
+            self._log.advance(self.name, number, generation)
             self._pauses.reset()
-        if not events:  # what is missing was removed meanwhile
-            self._cursor = max(self._cursor, newest)
+        if not events and newest > self._log.delivered(self.name):  # what is missing was removed meanwhile
+            self._log.advance(self.name, newest, generation)

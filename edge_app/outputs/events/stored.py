@@ -5,12 +5,13 @@ from collections import deque
 from collections.abc import Callable
 
 from edge_app.errors import SinkError
-from edge_app.outputs.output import EventOutput
+from edge_app.outputs.output import EventOutput, Held
 from edge_app.records import Event
 from edge_app.store.event_log import EventLog
 
 KEEP = 10_000  # events held while the disk is full; about 5 MB
 RETRY_S = 1.0  # between two tries at a disk that is full
+BUSY_S = 0.05  # for another program that has locked the file: a camera waits meanwhile
 
 
 class StoredEvents(EventOutput):
@@ -41,13 +42,14 @@ class StoredEvents(EventOutput):
     def flush(self) -> None:
         if self._held and self._clock() >= self._again_at:
             self._append()
-        if self._held:
-            raise SinkError(f"{self._log.path}: {len(self._held)} events wait for room to be stored")
+        elif self._held:
+            raise Held(f"{self._log.path}: {len(self._held)} events wait to be stored")
 
     def close(self) -> None:
         try:
             if self._held:
-                self._append()
+                self._log.append([*self._held])
+                self._held.clear()
         except SinkError as error:
             raise SinkError(f"{error}; {self._lost + len(self._held)} events are lost") from None
         if self._lost:
@@ -55,7 +57,7 @@ class StoredEvents(EventOutput):
 
     def _append(self) -> None:
         try:
-            self._log.append([*self._held])
+            self._log.append([*self._held], BUSY_S)
         except SinkError:
             self._again_at = self._clock() + RETRY_S
             raise
