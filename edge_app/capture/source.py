@@ -1,7 +1,6 @@
 """The types of a source: its parsed text, its properties once it is open, and the protocol to read frames."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Literal, Protocol, Self
 
 from edge_app.planes import Picture, Pixels
@@ -24,8 +23,7 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """A source as opened. width, height: pixels of the first frame; fps, frame_count: None where unknown; aspect: width
-    over height of one pixel, None where they are square or unknown."""
+    """A source as opened. width, height: pixels of the first frame; fps, frame_count: None where unknown."""
 
     display: str
     kind: Kind
@@ -34,7 +32,6 @@ class SourceInfo:
     height: int
     fps: float | None
     frame_count: int | None
-    aspect: Fraction | None = None
 
 
 class Source(Protocol):

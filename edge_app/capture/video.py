@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -33,8 +34,10 @@ log = logging.getLogger(__name__)
 _HEAD_BYTES = 4096
 _PROBE_S = 5.0
 _MOST_BAD_PACKETS = 4096  # in a row; a stream that is joined late has a few
+MOST_ASPECT = 16  # a pixel wider or higher than this is a mistake
 _COUNTED_BYTES = 100_000_000  # of a file whose frames are counted where its header does not tell
 _WITHOUT_STAMPS = {"mpjpeg", "mjpeg", "jpeg_pipe", "h264", "hevc", "m4v", "mpegvideo", "obu", "vvc"}
+_WITHOUT_ASPECT = _WITHOUT_STAMPS | {"mpegts", "mpeg", "rtsp"}  # FFmpeg gives the coded one of the last probed frame
 
 
 class VideoSource(Source):
@@ -81,11 +84,8 @@ class VideoSource(Source):
         if self._first is None:
             raise SourceError(f"{spec.display}: cannot be opened: none of its {_name(stream)} frames can be decoded")
         picture = self._first[0]
-        aspect = stream.sample_aspect_ratio
-        if aspect and self._convert.turned:
-            aspect = 1 / aspect
         self.info = SourceInfo(
-            spec.display, spec.kind, self._live, picture.width, picture.height, self._rate, self._expected, aspect
+            spec.display, spec.kind, self._live, picture.width, picture.height, self._rate, self._expected
         )
 
     def read(self) -> tuple[Picture, float] | None:
@@ -109,7 +109,16 @@ class VideoSource(Source):
         if problem := too_large((frame.width, frame.height)):
             raise SourceError(f"{self._display}: {problem}")
         moment = self._clock.time(frame.time)
-        return self._convert(frame), moment
+        return self._convert(frame, self._aspect()), moment
+
+    def _aspect(self) -> Fraction:
+        """Width over height of a pixel: the container's word, where it has one, until the coded one changes."""
+        coded = self._stream.codec_context.sample_aspect_ratio
+        if self._count == 1:
+            self._coded_aspect = coded
+        own_word = self._container.format.name not in _WITHOUT_ASPECT and coded == self._coded_aspect
+        known = self._stream.sample_aspect_ratio if own_word else coded
+        return known if known and 1 / MOST_ASPECT <= known <= MOST_ASPECT else Fraction(1)
 
     def _decoded(self) -> Generator[VideoFrame, None, None]:
         bad = 0

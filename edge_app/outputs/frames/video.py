@@ -15,6 +15,7 @@ from typing import BinaryIO
 import av
 import av.error
 import cv2
+import numpy as np
 from av.container import OutputContainer
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
@@ -27,12 +28,13 @@ from edge_app.outputs.frames.queued import QueuedOutput
 from edge_app.outputs.frames.recording import Recording
 from edge_app.outputs.output import FrameOutput
 from edge_app.outputs.overlay import annotate
-from edge_app.records import FrameResult
+from edge_app.records import FrameResult, Pixels
 
 log = logging.getLogger(__name__)
 
 _SUFFIXES = (".mp4", ".m4v", ".mov")
 _TIME_BASE = Fraction(1, 90_000)
+_MOST_ASPECT_TERM = 255  # of the width and height of a pixel; what H.264 and MP4 both hold, and no aspect needs more
 _KEYFRAME_S = 2  # of the film
 # Written in fragments, each playable by itself, so a killed program leaves a video up to the last keyframe. Of a slow
 # source the film's own time would make them long: there the clock on the wall asks for keyframes.
@@ -160,6 +162,9 @@ class VideoOutput(FrameOutput):
         stream = container.add_stream(self._encoder, rate=self._rate, options=self._options)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        aspect = self._aspect = result.frame.picture.aspect
+        if aspect != 1:
+            stream.codec_context.sample_aspect_ratio = aspect.limit_denominator(_MOST_ASPECT_TERM)
         stream.codec_context.time_base = stream.time_base = _TIME_BASE
         stream.codec_context.gop_size = max(1, round(self._rate * _KEYFRAME_S))
         self._start, self._last, self._header = result.frame.time, -1, 0
@@ -172,13 +177,7 @@ class VideoOutput(FrameOutput):
             height, width = (max(2, side - side % 2) for side in image.shape[:2])  # 4:2:0 needs even sides
             self._stream = self._begin(container, result, height, width)
         stream = self._stream
-        if image.shape[:2] != (stream.height, stream.width):
-            odd = image.shape[0] - stream.height in (0, 1) and image.shape[1] - stream.width in (0, 1)
-            image = (
-                image[: stream.height, : stream.width]
-                if odd
-                else cv2.resize(image, (stream.width, stream.height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-            )
+        image = fitted(image, result.frame.picture.aspect / self._aspect, (stream.width, stream.height))
         frame = av.VideoFrame.from_ndarray(image, format="bgr24")
         self._last = max(self._last + 1, round((result.frame.time - self._start) / _TIME_BASE))
         frame.pts, frame.time_base = self._last, _TIME_BASE
@@ -238,6 +237,22 @@ class VideoOutput(FrameOutput):
                 self._settle()
         self._number = file.number + (file.path is not None and not file.removed)
         file.discard() if file.path is None else file.close()
+
+
+def fitted(image: Pixels, aspect: Fraction, size: tuple[int, int]) -> Pixels:
+    """A frame in the size that the video began with, undistorted: where its shape is another, black is beside it.
+
+    image: uint8 (H, W, 3) BGR. aspect: of its pixels, by that of the video's. size: width and height of the result.
+    """
+    (height, width), (most_wide, most_high) = image.shape[:2], size
+    if aspect == 1 and width - most_wide in (0, 1) and height - most_high in (0, 1):  # an odd side loses a line
+        return image[:most_high, :most_wide]
+    scale = min(most_wide / (width * aspect), most_high / height)
+    wide, high = max(1, round(width * aspect * scale)), max(1, round(height * scale))
+    image = np.asarray(cv2.resize(image, (wide, high), interpolation=cv2.INTER_AREA), np.uint8)
+    left, top = (most_wide - wide) // 2, (most_high - high) // 2
+    beside = (top, most_high - high - top, left, most_wide - wide - left)
+    return np.asarray(cv2.copyMakeBorder(image, *beside, borderType=cv2.BORDER_CONSTANT), np.uint8)
 
 
 def whole_fragments(path: Path) -> int:
