@@ -5,6 +5,7 @@ A frame keeps its decoded planes, see `planes`; its time is the presentation tim
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import av
 import av.error
+import av.logging
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -78,11 +80,16 @@ class VideoSource(Source):
             if self._live
             else FileClock(1 / (self._rate or 25.0), spec.display)
         )
+        self._problem = ""  # the last one of the decoder
         self._count, self._expected = 0, None if self._live else total(stream)
         self._frames = self._decoded()
         self._first = self._next()
         if self._first is None:
-            raise SourceError(f"{spec.display}: cannot be opened: none of its {_name(stream)} frames can be decoded")
+            raise SourceError(
+                f"{spec.display}: cannot be opened: none of its frames can be decoded ({_coding(container, stream)}"
+                f"{self._problem and f': {self._problem}'})",
+                "it may be damaged, or cut off before its first whole picture",
+            )
         picture = self._first[0]
         self.info = SourceInfo(
             spec.display, spec.kind, self._live, picture.width, picture.height, self._rate, self._expected
@@ -101,7 +108,7 @@ class VideoSource(Source):
     def _next(self) -> tuple[Picture, float] | None:
         frame = next(self._frames, None)
         if frame is None:
-            if self._expected and self._count < 0.9 * self._expected:
+            if self._expected and 0 < self._count < 0.9 * self._expected:
                 log.warning("%s: ends early: %d of %d frames could be read", self._display, self._count, self._expected)
                 self._expected = None
             return None
@@ -133,8 +140,10 @@ class VideoSource(Source):
                 return
             except (av.error.FFmpegError, OSError, ValueError) as error:
                 bad += 1
+                self._problem = first_line(error)
                 if bad > _MOST_BAD_PACKETS or (isinstance(error, OSError) and self._live):
-                    raise SourceError(f"{self._display}: cannot be decoded ({first_line(error)})") from None
+                    coding = _coding(self._container, self._stream)
+                    raise SourceError(f"{self._display}: cannot be decoded ({coding}: {self._problem})") from None
                 continue
             if packet is None:
                 return
@@ -215,24 +224,45 @@ def _source(
 def _choose(container: InputContainer, wanted: int | None, display: str) -> VideoStream:
     """The video stream to be decoded: the one asked for, else the largest that is no cover picture."""
     videos = container.streams.video
+    if not videos:
+        raise SourceError(f"{display}: cannot be opened: it has no video stream ({container.format.long_name})")
     if wanted is not None:
-        found = [stream for stream in videos if stream.index == wanted]
-        if not found:
-            there = ", ".join(str(stream.index) for stream in videos) or "none"
+        films = [stream for stream in videos if stream.index == wanted]
+        if not films:
+            there = ", ".join(str(stream.index) for stream in videos)
             raise SourceError(f"{display}: source.stream = {wanted}: it has no such video stream; there are: {there}")
-        chosen = found[0]
     else:
         films = [stream for stream in videos if not stream.disposition & Disposition.attached_pic] or [*videos]
-        if not films:
-            raise SourceError(f"{display}: cannot be opened: it has no video stream")
-        chosen = max(films, key=lambda stream: stream.width * stream.height)
+    decodable = [stream for stream in films if stream.codec_context is not None]
+    if not decodable:
+        raise SourceError(
+            f"{display}: cannot be opened: PyAV {av.__version__} has no decoder for {_coding(container, films[0])}",
+            "install the wheel of PyAV from PyPI (pip install av), or convert the video to H.264",
+        )
+    chosen = max(decodable, key=lambda stream: stream.width * stream.height)
     if problem := too_large((chosen.width, chosen.height)):
         raise SourceError(f"{display}: cannot be opened: {problem}")
     return chosen
 
 
-def _name(stream: VideoStream) -> str:
-    return stream.codec_context.name
+def _coding(container: InputContainer, stream: VideoStream) -> str:
+    """Names of codec and container."""
+    context = stream.codec_context
+    codec = _undecodable(container, stream.index) if context is None else context.codec.canonical_name
+    return f"{codec} in {container.format.long_name}"
+
+
+def _undecodable(container: InputContainer, index: int) -> str:
+    """The name of a codec without a decoder, which PyAV tells only in FFmpeg's description of the whole file."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)  # of the description
+    try:
+        text = container.dumps_format()  # type: ignore[attr-defined]  # left out of PyAV's stubs
+    finally:
+        av.logging.set_level(level)
+    found = re.search(rf"^ +Stream #0:{index}\b.*?: Video: ([^,\n]+)", text, re.MULTILINE)
+    name = found[1].removeprefix("none").strip() if found else ""
+    return name or "a video codec without a name"
 
 
 def _stated(container: InputContainer, stream: VideoStream) -> int | None:
