@@ -17,7 +17,7 @@ OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
 _CONTAINERS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,vvc,av1,obu,ivf,flv,asf,ogg,mxf,nut,rm,wtv,dv,mjpeg,"
-    "yuv4mpegpipe,wav,mp3,aac,flac"  # the last four only to say that they hold no video
+    "yuv4mpegpipe,gif,wav,mp3,aac,flac"  # the last four only to say that they hold no video
 )
 _USER_OPTIONS = os.environ.get(OPTIONS_VARIABLE)
 

@@ -92,6 +92,17 @@ def load_image(path: Path, pipe_timeout_s: float = PIPE_TIMEOUT_S) -> Pixels:
             raise SourceError(f"{path}: damaged picture ({first_line(error)})") from None
 
 
+def is_animation(path: str) -> bool:
+    """Whether a file is a GIF or AVIF of several pictures: a film, which FFmpeg plays."""
+    if Path(path).suffix.lower() not in (".gif", ".avif") or not os.path.isfile(path):  # noqa: PTH113  a FIFO would wait
+        return False
+    with suppress(Exception), warnings.catch_warnings():  # whatever is wrong with it is said when it is opened
+        warnings.simplefilter("ignore")
+        with Image.open(path, formats=[name for name in ("GIF", "AVIF") if name in supported()]) as picture:
+            return bool(getattr(picture, "is_animated", False))
+    return False
+
+
 @lru_cache
 def supported() -> tuple[str, ...]:
     """Those of `FORMATS` that this Pillow can decode. Asked before the first picture, it makes the libraries silent."""

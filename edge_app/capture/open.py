@@ -14,6 +14,7 @@ from pathlib import Path
 from edge_app.capture import opencv, video
 from edge_app.capture.demo import DemoSource
 from edge_app.capture.folders import IMAGE_SUFFIXES, list_media
+from edge_app.capture.images import is_animation
 from edge_app.capture.slides import PictureSource
 from edge_app.capture.source import Kind, Source, SourceSpec
 from edge_app.config.secrets import secret_of
@@ -38,7 +39,7 @@ OPENERS: dict[Kind, Callable[[SourceSpec, SourceSettings], Source]] = {
 
 
 def parse_source(text: str) -> SourceSpec:
-    """Parse the text of a source into its kind, without opening it.
+    """Parse the text of a source into its kind, without opening it; but a GIF or AVIF is looked into, whether it moves.
 
     Raises:
         UsageError: empty, an unknown scheme, or a pipeline without appsink.
@@ -73,7 +74,8 @@ def parse_source(text: str) -> SourceSpec:
         )
     # Not `Path.expanduser`: it fails for ~x.mp4 where no user is called so, and takes the ./ from ./~x.mp4.
     path = os.path.expanduser(text)  # noqa: PTH111
-    kind: Kind = "images" if _is_folder(path) or Path(path).suffix.lower() in IMAGE_SUFFIXES else "file"
+    pictures = _is_folder(path) or (Path(path).suffix.lower() in IMAGE_SUFFIXES and not is_animation(path))
+    kind: Kind = "images" if pictures else "file"
     return SourceSpec(kind, path, shown, live=False)
 
 

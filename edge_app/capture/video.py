@@ -239,7 +239,8 @@ def _choose(container: InputContainer, wanted: int | None, display: str) -> Vide
             f"{display}: cannot be opened: PyAV {av.__version__} has no decoder for {_coding(container, films[0])}",
             "install the wheel of PyAV from PyPI (pip install av), or convert the video to H.264",
         )
-    chosen = max(decodable, key=lambda stream: stream.width * stream.height)
+    # A stream of one picture beside others is no film either, whatever it is called: that of an AVIF, for one.
+    chosen = max(decodable, key=lambda stream: (stream.frames != 1, stream.width * stream.height))
     if problem := too_large((chosen.width, chosen.height)):
         raise SourceError(f"{display}: cannot be opened: {problem}")
     return chosen

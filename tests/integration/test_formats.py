@@ -178,6 +178,16 @@ def test_a_matrix_that_is_not_known_is_told_once(tmp_path: Path, caplog: pytest.
     assert [f"(matrix {matrix})" in line for line in caplog.messages] == [True]
 
 
+@pytest.mark.parametrize("film", [Film("gif", "rgb8", ".gif"), Film("libsvtav1", suffix=".avif")], ids=str)
+def test_an_animation_is_played(tmp_path: Path, analyzer: Analyzer, film: Film) -> None:
+    for masked, label in ((False, "no_mask"), (True, "mask")):
+        path = encode(tmp_path / f"{label}{film.suffix}", film, original(masked))
+        assert parse_source(str(path)).kind == "file"
+        assert judged(path, analyzer) == (FRAMES, [label])
+    still = encode(tmp_path / f"still{film.suffix}", film, original(True), 1)
+    assert parse_source(str(still)).kind == "images"
+
+
 @pytest.mark.parametrize(
     ("suffix", "films"),
     [
