@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from edge_app.planes import Picture
 log = logging.getLogger(__name__)
 
 _HEAD_BYTES = 4096
+_TS_PACKET = 188  # bytes
 _PROBE_S = 5.0
 _MOST_BAD_PACKETS = 4096  # in a row; a stream that is joined late has a few
 MOST_ASPECT = 16  # a pixel wider or higher than this is a mistake
@@ -51,6 +52,7 @@ class VideoSource(Source):
         paced: a live source that sends in bursts, such as HLS: its frames are given at the pace of their time stamps.
         threads: CPU threads of the decoder; each holds a frame back.
         total: counts the frames, where the header does not tell.
+        reopen: opens a file anew behind a position in bytes, where its codec may change on the way.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class VideoSource(Source):
         settings: SourceSettings,
         threads: int,
         total: Callable[[VideoStream], int | None] = lambda _: None,
+        reopen: Callable[[int], InputContainer] | None = None,
     ) -> None:
+        self._reopen = reopen
         self._container, self._display, self._timeout_s = container, spec.display, settings.read_timeout_s
         self.files = ExitStack()  # open for as long as FFmpeg reads them
         self.files.callback(container.close)
@@ -128,30 +132,60 @@ class VideoSource(Source):
         return known if known and 1 / MOST_ASPECT <= known <= MOST_ASPECT else Fraction(1)
 
     def _decoded(self) -> Generator[VideoFrame, None, None]:
-        bad = 0
+        bad, sound_at, looked_at = 0, 0, -1
         packets = self._container.demux(self._stream)
         while True:
+            frames: list[VideoFrame] = []
+            wrong = False
             try:
                 packet = next(packets, None)
-                frames = packet.decode() if packet is not None else []
+                if packet is None:
+                    return
+                frames = packet.decode()
             except (av.error.ExitError, av.error.TimeoutError):
                 raise SourceError(f"{self._display}: no frame for {self._timeout_s:g} s") from None
             except av.error.EOFError:
                 return
             except (av.error.FFmpegError, OSError, ValueError) as error:
                 bad += 1
+                wrong = True
                 self._problem = first_line(error)
                 if bad > _MOST_BAD_PACKETS or (isinstance(error, OSError) and self._live):
                     coding = _coding(self._container, self._stream)
                     raise SourceError(f"{self._display}: cannot be decoded ({coding}: {self._problem})") from None
-                continue
-            if packet is None:
-                return
+            if (wrong or any(frame.is_corrupt for frame in frames)) and looked_at != sound_at:
+                looked_at, before = sound_at, self._stream.codec_context
+                if self._recoded_after(sound_at):
+                    packets = self._container.demux(self._stream)
+                    with suppress(av.error.FFmpegError):  # what the decoder still holds
+                        yield from (frame for frame in before.decode(None) if not frame.is_corrupt)
+                    continue
             if frames:
                 bad = 0
-            for frame in frames:
-                assert isinstance(frame, VideoFrame)
-                yield frame
+                if packet is not None and packet.pos is not None:
+                    sound_at = packet.pos
+            yield from frames
+
+    def _recoded_after(self, position: int) -> bool:
+        """Whether a file goes on in another codec: then it is read on from there. FFmpeg itself stays with the first.
+
+        position: of the last sound packet, bytes.
+        """
+        if self._reopen is None:
+            return False
+        container = None
+        with suppress(av.error.FFmpegError, OSError, ValueError, SourceError):
+            container = self._reopen(position)
+            stream = _choose(container, None, self._display)
+            if stream.codec_context.codec.canonical_name != self._stream.codec_context.codec.canonical_name:
+                before, after = self._stream.codec_context, stream.codec_context
+                after.thread_count, after.thread_type = before.thread_count, before.thread_type
+                self.files.callback(container.close)
+                self._container, self._stream = container, stream
+                return True
+        if container is not None:
+            container.close()
+        return False
 
 
 def open_file(spec: SourceSpec, settings: SourceSettings) -> Source:
@@ -166,9 +200,18 @@ def open_file(spec: SourceSpec, settings: SourceSettings) -> Source:
         else:
             # "file:" keeps FFmpeg from reading a name such as 12:30.mp4 as a protocol, or 100%d.mp4 as a pattern.
             url = f"file:{spec.uri if _is_text(spec.uri) else f'/proc/self/fd/{file.fileno()}'}"
-            if problem := why_list(file.read(_HEAD_BYTES)):
+            head = file.read(_HEAD_BYTES)
+            if problem := why_list(head):
                 raise SourceError(f"{spec.display}: cannot be opened: {problem}")
         options = file_options(piped)
+        reopen: Callable[[int], InputContainer] | None = None
+        if not piped and head[:1] == head[_TS_PACKET : _TS_PACKET + 1] == b"G":  # MPEG-TS: recordings joined end to end
+            options["fpsprobesize"] = "2"  # FFmpeg would look on into the next codec, and take the last for the first
+            here = options
+
+            def reopen(position: int) -> InputContainer:
+                return av.open(url, options=here | {"skip_initial_bytes": str(position + _TS_PACKET)})
+
         container = _open(url, options, None, spec, why)
         # The models need the other cores, and every thread of a decoder holds pictures: two cost 30 MiB more at 1080p.
         threads = settings.decode_threads or max(1, (os.cpu_count() or 1) // 2)
@@ -178,7 +221,7 @@ def open_file(spec: SourceSpec, settings: SourceSettings) -> Source:
             small = 0 < size < _COUNTED_BYTES
             return _stated(container, stream) or (_counted(url, options, stream.index) if small else None)
 
-        source = _source(container, spec, settings, threads, total)
+        source = _source(container, spec, settings, threads, total, reopen)
         source.files.push(opened.pop_all())
         return source
 
@@ -213,9 +256,10 @@ def _source(
     settings: SourceSettings,
     threads: int,
     total: Callable[[VideoStream], int | None],
+    reopen: Callable[[int], InputContainer] | None = None,
 ) -> VideoSource:
     try:
-        return VideoSource(container, spec, settings, threads, total)
+        return VideoSource(container, spec, settings, threads, total, reopen)
     except BaseException:
         container.close()
         raise
