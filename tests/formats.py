@@ -1,5 +1,6 @@
 """Films in many formats, made with PyAV from the demo portrait, and what their pixels must be when they are decoded."""
 
+from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -13,11 +14,21 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from edge_app.capture.demo import portrait
+from edge_app.capture.open import open_source, parse_source
+from edge_app.capture.reader import FrameReader
+from edge_app.config.settings import Settings, SourceSettings
+from edge_app.planes import Picture
+from edge_app.runtime.pipeline import SourceAnalyzer, results
+from edge_app.vision.analyzer import Analyzer
 
 Pixels = npt.NDArray[np.uint8]
 
 FPS = 10
 FRAMES = 6
+# Mean absolute differences, in grey levels of 0..255.
+WHOLE = 4.5  # of a whole frame from its original: what encoding and 4:2:0 take
+WAYS = 3.0  # between the ways to the same pixels, which interpolate chroma differently
+COLOUR = 4.0  # inside of a patch of one colour
 PATCH = 32  # pixels; side of a square of known colour
 COLOURS = ((0, 0, 200), (0, 180, 0), (200, 40, 0), (235, 235, 235), (16, 16, 16), (0, 190, 200), (190, 60, 190))
 # Luma weights of red and blue, written down from ITU-T H.273 once more: the tests must not share them with the code.
@@ -170,3 +181,59 @@ def _fields(stream: VideoStream, first: str) -> Graph:
     mark.link_to(sink)
     graph.configure()
     return graph
+
+
+def pictures(path: Path, settings: SourceSettings | None = None) -> list[Picture]:
+    with open_source(parse_source(str(path)), settings or SourceSettings()) as source:
+        found = []
+        while (frame := source.read()) is not None:
+            assert not isinstance(frame[0], np.ndarray)
+            found.append(frame[0])
+    return found
+
+
+def judged(path: Path, analyzer: Analyzer, settings: SourceSettings | None = None) -> tuple[int, list[str]]:
+    """How many frames a run of the film has, and the last label of each person in it."""
+    labels: dict[int, str] = {}
+    count = 0
+    run = Settings(source=settings or SourceSettings())
+    with (
+        FrameReader(parse_source(str(path)), run.source) as reader,
+        closing(results(SourceAnalyzer(run, analyzer), reader)) as stages,
+    ):
+        for result in stages:
+            count += 1
+            labels |= {event.track_id: event.label for event in result.events}
+    return count, list(labels.values())
+
+
+def differ(one: Pixels, other: Pixels) -> float:
+    return float(np.abs(one.astype(int) - other.astype(int)).mean())
+
+
+def grey(image: Pixels) -> Pixels:
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR), np.uint8)
+
+
+def check_pixels(picture: Picture, film: Film, image: Pixels) -> None:
+    if av.VideoFormat(film.pixels).name.startswith(("gray", "ya")):
+        image = grey(image)
+    width, height = film.size
+    assert (picture.width, picture.height) == film.size
+    parts = picture.part(0, 0, width, height)  # first: later it would be cut from the whole
+    small, box = picture.shrunk((width // 2, height // 2)), (101, 53, 216, 168)
+    part, whole = picture.part(*box), picture.bgr()
+    assert whole.shape == parts.shape == image.shape
+    assert whole.dtype == parts.dtype == small.dtype == part.dtype == np.uint8
+    limit = WHOLE * (1.6 if film.interlaced else 1)
+    assert differ(whole, image) < limit
+    assert differ(parts, image) < limit
+    assert differ(whole, parts) < WAYS
+    assert differ(part, parts[box[1] : box[3], box[0] : box[2]]) < 0.2
+    assert differ(small, cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)) < limit  # type: ignore[arg-type]
+    for index in range(len(COLOURS)):
+        rows, columns = patch(index, film.size)
+        middle = slice(rows.start + 8, rows.stop - 8), slice(columns.start + 8, columns.stop - 8)
+        for pixels in (whole, parts):
+            found, wanted = (array[middle].reshape(-1, 3).mean(0) for array in (pixels, image))
+            assert np.abs(found - wanted).max() < COLOUR * (2 if film.pixels in ("rgb555le", "xyz12le") else 1)

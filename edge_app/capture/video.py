@@ -5,7 +5,6 @@ A frame keeps its decoded planes, see `planes`; its time is the presentation tim
 
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, suppress
@@ -14,9 +13,7 @@ from pathlib import Path
 
 import av
 import av.error
-import av.logging
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -27,6 +24,7 @@ from edge_app.capture.playlists import check_playlist
 from edge_app.capture.probe import check_reachable, too_large, why_list, why_not_opened
 from edge_app.capture.source import Source, SourceInfo, SourceSpec
 from edge_app.capture.stamps import FileClock, LiveClock
+from edge_app.capture.tracks import choose, coding
 from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError, first_line
 from edge_app.planes import Picture
@@ -68,7 +66,7 @@ class VideoSource(Source):
         self._container, self._display, self._timeout_s = container, spec.display, settings.read_timeout_s
         self.files = ExitStack()  # open for as long as FFmpeg reads them
         self.files.callback(container.close)
-        stream = self._stream = _choose(container, settings.stream, spec.display)
+        stream = self._stream = choose(container, settings.stream, spec.display)
         self._live = spec.live and (container.format.name == "rtsp" or not container.duration)
         context = stream.codec_context
         context.thread_count = threads
@@ -90,7 +88,7 @@ class VideoSource(Source):
         self._first = self._next()
         if self._first is None:
             raise SourceError(
-                f"{spec.display}: cannot be opened: none of its frames can be decoded ({_coding(container, stream)}"
+                f"{spec.display}: cannot be opened: none of its frames can be decoded ({coding(container, stream)}"
                 f"{self._problem and f': {self._problem}'})",
                 "it may be damaged, or cut off before its first whole picture",
             )
@@ -151,8 +149,8 @@ class VideoSource(Source):
                 wrong = True
                 self._problem = first_line(error)
                 if bad > _MOST_BAD_PACKETS or (isinstance(error, OSError) and self._live):
-                    coding = _coding(self._container, self._stream)
-                    raise SourceError(f"{self._display}: cannot be decoded ({coding}: {self._problem})") from None
+                    how = coding(self._container, self._stream)
+                    raise SourceError(f"{self._display}: cannot be decoded ({how}: {self._problem})") from None
             if (wrong or any(frame.is_corrupt for frame in frames)) and looked_at != sound_at:
                 looked_at, before = sound_at, self._stream.codec_context
                 if self._recoded_after(sound_at):
@@ -176,7 +174,7 @@ class VideoSource(Source):
         container = None
         with suppress(av.error.FFmpegError, OSError, ValueError, SourceError):
             container = self._reopen(position)
-            stream = _choose(container, None, self._display)
+            stream = choose(container, None, self._display)
             if stream.codec_context.codec.canonical_name != self._stream.codec_context.codec.canonical_name:
                 before, after = self._stream.codec_context, stream.codec_context
                 after.thread_count, after.thread_type = before.thread_count, before.thread_type
@@ -263,51 +261,6 @@ def _source(
     except BaseException:
         container.close()
         raise
-
-
-def _choose(container: InputContainer, wanted: int | None, display: str) -> VideoStream:
-    """The video stream to be decoded: the one asked for, else the largest that is no cover picture."""
-    videos = container.streams.video
-    if not videos:
-        raise SourceError(f"{display}: cannot be opened: it has no video stream ({container.format.long_name})")
-    if wanted is not None:
-        films = [stream for stream in videos if stream.index == wanted]
-        if not films:
-            there = ", ".join(str(stream.index) for stream in videos)
-            raise SourceError(f"{display}: source.stream = {wanted}: it has no such video stream; there are: {there}")
-    else:
-        films = [stream for stream in videos if not stream.disposition & Disposition.attached_pic] or [*videos]
-    decodable = [stream for stream in films if stream.codec_context is not None]
-    if not decodable:
-        raise SourceError(
-            f"{display}: cannot be opened: PyAV {av.__version__} has no decoder for {_coding(container, films[0])}",
-            "install the wheel of PyAV from PyPI (pip install av), or convert the video to H.264",
-        )
-    # A stream of one picture beside others is no film either, whatever it is called: that of an AVIF, for one.
-    chosen = max(decodable, key=lambda stream: (stream.frames != 1, stream.width * stream.height))
-    if problem := too_large((chosen.width, chosen.height)):
-        raise SourceError(f"{display}: cannot be opened: {problem}")
-    return chosen
-
-
-def _coding(container: InputContainer, stream: VideoStream) -> str:
-    """Names of codec and container."""
-    context = stream.codec_context
-    codec = _undecodable(container, stream.index) if context is None else context.codec.canonical_name
-    return f"{codec} in {container.format.long_name}"
-
-
-def _undecodable(container: InputContainer, index: int) -> str:
-    """The name of a codec without a decoder, which PyAV tells only in FFmpeg's description of the whole file."""
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.INFO)  # of the description
-    try:
-        text = container.dumps_format()  # type: ignore[attr-defined]  # left out of PyAV's stubs
-    finally:
-        av.logging.set_level(level)
-    found = re.search(rf"^ +Stream #0:{index}\b.*?: Video: ([^,\n]+)", text, re.MULTILINE)
-    name = found[1].removeprefix("none").strip() if found else ""
-    return name or "a video codec without a name"
 
 
 def _stated(container: InputContainer, stream: VideoStream) -> int | None:
