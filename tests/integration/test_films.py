@@ -93,20 +93,24 @@ def test_a_recording_that_goes_on_in_another_codec(tmp_path: Path, analyzer: Ana
     assert judged(path, analyzer) == (len(found), ["no_mask"])
 
 
-def test_frames_that_are_held_stay_as_they_are(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "codec", ["libx264", "libx265", "mpeg2video", "libvpx-vp9", "libsvtav1", "mjpeg", "ffv1", "qtrle"]
+)
+def test_frames_that_are_held_stay_as_they_are(tmp_path: Path, codec: str) -> None:
     """Their planes lie in the decoder's own buffers, which it uses again once nobody holds them."""
     rng = np.random.default_rng(0)
     shades = [np.full((96, 128, 3), int(shade), np.uint8) for shade in rng.integers(0, 256, 60)]
-    path = tmp_path / "shades.mp4"
+    path = tmp_path / ("shades.mov" if codec == "qtrle" else "shades.mkv")
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height = 128, 96
+        stream.pix_fmt = {"qtrle": "rgb24", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
         for shade in shades:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(shade, format="bgr24")))
         container.mux(stream.encode(None))
     held: list[Picture] = []
     copies: list[Pixels] = []
-    with open_source(parse_source(str(path)), SourceSettings()) as source:
+    with open_source(parse_source(str(path)), SourceSettings(decode_threads=3)) as source:
         while (frame := source.read()) is not None:
             assert not isinstance(frame[0], np.ndarray)
             held.append(frame[0])
@@ -115,7 +119,7 @@ def test_frames_that_are_held_stay_as_they_are(tmp_path: Path) -> None:
     assert len(held) == len(shades)
     for picture, copy, shade in zip(held, copies, shades, strict=True):
         assert np.array_equal(picture.part(0, 0, 128, 96), copy)
-        assert differ(picture.bgr(), shade) < 5
+        assert differ(picture.bgr(), shade) < 8  # quick encoding
 
 
 class TestWhichStream:
