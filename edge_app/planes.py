@@ -146,7 +146,7 @@ def shrink(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[n
 
 def _shrink_chroma(plane: Plane, size: tuple[int, int]) -> Plane:
     """As `shrink`; of much larger chroma the nearest samples are averaged: it holds little detail, and FFmpeg's quick
-    conversion, by which the models were measured, repeats it without interpolation too."""
+    conversion of whole frames repeats it without interpolation too."""
     if plane.shape[1] > size[0] and plane.shape[0] > size[1]:
         twice = (2 * size[0], 2 * size[1])
         plane = np.asarray(cv2.resize(plane, twice, interpolation=cv2.INTER_NEAREST), np.uint8)
