@@ -17,10 +17,11 @@ class TcpProxy:
 
     port: where clients connect. delay_s: how long the server's bytes stay on their way. swallow: while set, what the
     server sends is lost, and a connection that lost something never carries anything again, though it stays open.
+    replaced: what to put in the place of what, in the server's bytes.
     """
 
-    def __init__(self, target: int, delay_s: float = 0.0) -> None:
-        self._target, self.delay_s, self.swallow = target, delay_s, False
+    def __init__(self, target: int, delay_s: float = 0.0, replaced: tuple[bytes, bytes] = (b"", b"")) -> None:
+        self._target, self.delay_s, self.swallow, self._replaced = target, delay_s, False, replaced
         self._closing = False
         self.forwarded = 0  # bytes of the server that have reached a client
         self._cut_at: int | None = None
@@ -91,6 +92,8 @@ class TcpProxy:
         def receive() -> None:
             try:
                 while data := server.recv(_CHUNK):
+                    if self._replaced[0]:
+                        data = data.replace(*self._replaced)
                     with arrived:
                         on_their_way.append((time.monotonic() + self.delay_s, data))
                         arrived.notify()

@@ -65,6 +65,7 @@ class Converter:
         self._to_planes, self._to_whole = VideoReformatter(), VideoReformatter()
         self._lock = threading.Lock()  # pictures are made whole in other threads, and a reformatter has one state
         self._told: set[int] = set()
+        self._orientation: tuple[int, tuple[int, bool]] | None = None
 
     def __call__(self, frame: VideoFrame, aspect: Fraction = Fraction(1)) -> Picture:
         """The picture of a frame, upright. aspect: width over height of one pixel as it is stored.
@@ -81,7 +82,10 @@ class Converter:
             ) from None
 
     def _picture(self, frame: VideoFrame, aspect: Fraction) -> Picture:
-        quarters, mirrored = orientation(frame)
+        # Asked for seldom: PyAV's side data and its frame hold each other, until the garbage is collected.
+        if self._orientation is None or self._orientation[0] != frame.rotation:
+            self._orientation = frame.rotation, orientation(frame)
+        quarters, mirrored = self._orientation[1]
         if quarters % 2:
             aspect = 1 / aspect
         upright = partial(_upright, interlaced=frame.interlaced_frame, quarters=quarters, mirrored=mirrored)

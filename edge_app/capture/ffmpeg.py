@@ -5,7 +5,6 @@ opens ports. So every kind of source has an allow list.
 """
 
 import ctypes
-import os
 from contextlib import suppress
 
 from edge_app.config.settings import SourceSettings
@@ -13,19 +12,21 @@ from edge_app.shared_libraries import loaded
 
 MAX_PIXELS = 8192 * 4320  # of a frame: 8K cinema; one takes 106 MB as BGR, and decoders hold up to 16 more
 MAX_ALLOCATION = 128 << 20  # bytes at a time: such a frame as BGR, and no reply of a server that says it is 2 GB long
-OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 
 _CONTAINERS = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,vvc,av1,obu,ivf,flv,asf,ogg,mxf,nut,rm,wtv,dv,mjpeg,"
     "yuv4mpegpipe,gif,wav,mp3,aac,flac"  # the last four only to say that they hold no video
 )
-_USER_OPTIONS = os.environ.get(OPTIONS_VARIABLE)
+_PICTURES = "jpeg_pipe,png_pipe,webp_pipe,bmp_pipe"
 
 Options = dict[str, str]
 
+DECODER_OPTIONS: Options = {"max_pixels": str(MAX_PIXELS)}  # which FFmpeg looks at before it makes room for a frame
+
 
 def file_options(piped: bool) -> Options:
-    return {"protocol_whitelist": "pipe" if piped else "file", "format_whitelist": _CONTAINERS}
+    protocol = "pipe" if piped else "file"
+    return {"protocol_whitelist": protocol, "format_whitelist": _CONTAINERS, **DECODER_OPTIONS}
 
 
 def stream_options(url: str, settings: SourceSettings) -> Options:
@@ -37,12 +38,17 @@ def stream_options(url: str, settings: SourceSettings) -> Options:
             "rtsp_transport": settings.rtsp_transport,
             # By default FFmpeg probes a second of the stream for its rate, by which the first frames are then late.
             "fpsprobesize": "2",
+            **DECODER_OPTIONS,
         }
     playlist = ",hls" if is_playlist(url) else ""
+    # Cameras call their segments what they like; what may be opened, and as what, the white lists say.
+    any_name = {"allowed_extensions": "ALL", "allowed_segment_extensions": "ALL", "extension_picky": "0"}
     return {
         "protocol_whitelist": "http,https,httpproxy,tcp,tls,crypto",
-        "format_whitelist": f"{_CONTAINERS},mpjpeg,jpeg_pipe{playlist}",
+        "format_whitelist": f"{_CONTAINERS},mpjpeg,{_PICTURES}{playlist}",
         "max_redirects": "0",  # a redirect may lead to any port of this machine or its network
+        **(any_name if playlist else {}),
+        **DECODER_OPTIONS,
     }
 
 

@@ -85,8 +85,7 @@ class Connection:
         self.error: Exception | None = None
         self.opened_at = self.active_at = clock()
         self.frames = 0
-        self.abandoned = False
-        self.opened, self.ended = threading.Event(), threading.Event()
+        self.opened, self.ended, self._abandoned = threading.Event(), threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._run, name="capture", daemon=True)
         try:
             self.thread.start()
@@ -95,18 +94,36 @@ class Connection:
             self.ended.set()
             self.opened.set()
 
+    @property
+    def abandoned(self) -> bool:
+        return self._abandoned.is_set()
+
+    def abandon(self) -> None:
+        """Nobody wants further frames: end, as soon as a read that is going on returns."""
+        self._abandoned.set()
+
     def _run(self) -> None:
         try:
             with self._opener() as source:
                 self.info = source.info
                 self.opened_at = self.active_at = self._clock()
                 self.opened.set()
-                while not self.abandoned and (frame := source.read()) is not None:
+                while self._wait(source.pause_s()) and (frame := source.read()) is not None:
+                    picture, moment = frame
+                    if self.info.live and not self._wait(moment - self._clock()):
+                        return
                     self.active_at = self._clock()
                     self.frames += 1
-                    self._deliver(self, *frame)
+                    self._deliver(self, picture, moment)
         except Exception as error:
             self.error = error
         finally:
             self.ended.set()
             self.opened.set()
+
+    def _wait(self, seconds: float) -> bool:
+        """Until a frame's time has come; False where it is not wanted any more. The source is not to blame."""
+        if seconds > 0:
+            self.active_at = self._clock() + seconds
+            self._abandoned.wait(seconds)
+        return not self.abandoned

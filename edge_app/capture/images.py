@@ -72,24 +72,33 @@ def load_image(path: Path, pipe_timeout_s: float = PIPE_TIMEOUT_S) -> Pixels:
         if is_pipe(opened):  # decoders go back and forth
             wait_for_data(opened, str(path), pipe_timeout_s)
             file = io.BytesIO(opened.read(MAX_BYTES + 1))
-        if file.seek(0, os.SEEK_END) > MAX_BYTES:
-            raise SourceError(f"{path}: more than {MAX_BYTES // 1_000_000} MB: not a picture, or use a smaller one")
-        file.seek(0)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                return _decode(file)
-        except SourceError as error:
-            raise SourceError(f"{path}: {error}") from None
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-            raise SourceError(f"{path}: {_too_large()}") from None
-        except UnidentifiedImageError:
-            raise SourceError(f"{path}: {_why_unknown(file)}") from None
-        except MemoryError:
-            raise SourceError(f"{path}: too little memory to decode it: use a smaller picture") from None
-        except Exception as error:  # damaged files raise anything from OSError to struct.error
-            raise SourceError(f"{path}: damaged picture ({first_line(error)})") from None
+        return _read(file, str(path))
+
+
+def decode_image(content: bytes, shown: str) -> Pixels:
+    """The same of a picture in memory; shown: what messages call it."""
+    return _read(io.BytesIO(content), shown)
+
+
+def _read(file: BinaryIO, shown: str) -> Pixels:
+    if file.seek(0, os.SEEK_END) > MAX_BYTES:
+        raise SourceError(f"{shown}: more than {MAX_BYTES // 1_000_000} MB: not a picture, or use a smaller one")
+    file.seek(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return _decode(file)
+    except SourceError as error:
+        raise SourceError(f"{shown}: {error}") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise SourceError(f"{shown}: {_too_large()}") from None
+    except UnidentifiedImageError:
+        raise SourceError(f"{shown}: {_why_unknown(file)}") from None
+    except MemoryError:
+        raise SourceError(f"{shown}: too little memory to decode it: use a smaller picture") from None
+    except Exception as error:  # damaged files raise anything from OSError to struct.error
+        raise SourceError(f"{shown}: damaged picture ({first_line(error)})") from None
 
 
 def is_animation(path: str) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edge_app.capture import opencv, video
+from edge_app.capture import opencv, snapshots, video
 from edge_app.capture.demo import DemoSource
 from edge_app.capture.folders import IMAGE_SUFFIXES, list_media
 from edge_app.capture.images import is_animation
@@ -34,7 +34,9 @@ OPENERS: dict[Kind, Callable[[SourceSpec, SourceSettings], Source]] = {
     "file": video.open_file,
     "gstreamer": opencv.open_gstreamer,
     "images": PictureSource,
-    "stream": video.open_stream,
+    "stream": lambda spec, settings: (snapshots.SnapshotSource if settings.every else video.open_stream)(
+        spec, settings
+    ),
 }
 
 

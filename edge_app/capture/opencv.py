@@ -1,13 +1,10 @@
-"""Videos, cameras, streams and pipelines through `cv2.VideoCapture`: takes a `SourceSpec`, gives an open `Source`."""
+"""Cameras and pipelines through `cv2.VideoCapture`: takes a `SourceSpec`, gives an open `Source`."""
 
 import glob
-import logging
 import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -21,55 +18,34 @@ from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError
 from edge_app.records import Pixels
 
-log = logging.getLogger(__name__)
 _JETSON = Path("/etc/nv_tegra_release")
-_HEAD_BYTES = 4096
-_PROBE_S = 5.0
 
 
 class _CaptureSource(Source):
-    """A `cv2.VideoCapture` that is open. Frames may change size; a stream of known length counts as a file.
+    """A `cv2.VideoCapture` that is open; live. Frames may change size. why: what to say where no first frame comes."""
 
-    why: gives the reason why there is no first frame. timeout_s: of a read; a timeout is a loss, not the end.
-    """
-
-    def __init__(
-        self, capture: cv2.VideoCapture, spec: SourceSpec, why: Callable[[], str], timeout_s: float = math.inf
-    ) -> None:
-        self._capture, self._display, self._timeout_s = capture, spec.display, timeout_s
-        fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        known_fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else None
-        known_count = int(count) if math.isfinite(count) and 0 < count < 1e9 else None
-        self._step = 1 / (known_fps or 25.0)
-        self._live = spec.live and not (spec.kind == "stream" and known_count)
-        self._count, self._time = 0, 0.0
-        self.files = ExitStack()  # open for as long as the capture reads them
-        self._expected = None if self._live else known_count
+    def __init__(self, capture: cv2.VideoCapture, spec: SourceSpec, why: str) -> None:
+        self._capture, self._display = capture, spec.display
+        fps = capture.get(cv2.CAP_PROP_FPS)
         try:
             size = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
             if problem := too_large(size):
                 raise SourceError(f"{spec.display}: cannot be opened: {problem}")
             self._first = self._decode() if capture.isOpened() else None
             if self._first is None:
-                raise SourceError(f"{spec.display}: cannot be opened: {why()}")
+                raise SourceError(f"{spec.display}: cannot be opened: {why}")
         except BaseException:
             capture.release()
             raise
         height, width = self._first[0].shape[:2]
-        self.info = SourceInfo(spec.display, spec.kind, self._live, width, height, known_fps, self._expected)
+        known_fps = fps if math.isfinite(fps) and 0 < fps <= 1000 else None
+        self.info = SourceInfo(spec.display, spec.kind, True, width, height, known_fps, None)
 
     def read(self) -> tuple[Pixels, float] | None:
         if self._first is not None:
             first, self._first = self._first, None
             return first
-        asked_at = time.monotonic()
-        frame = self._decode()
-        if frame is None and time.monotonic() - asked_at > 0.9 * self._timeout_s:
-            raise SourceError(f"{self._display}: no frame for {self._timeout_s:g} s")
-        if frame is None and self._expected and self._count < 0.9 * self._expected:
-            log.warning("%s: ends early: %d of %d frames could be read", self._display, self._count, self._expected)
-            self._expected = None
-        return frame
+        return self._decode()
 
     def _decode(self) -> tuple[Pixels, float] | None:
         try:
@@ -78,17 +54,10 @@ class _CaptureSource(Source):
             raise SourceError(f"{self._display}: cannot be decoded ({error.err})") from None
         if not ok or image is None or image.size == 0:
             return None
-        if self._live:
-            return to_bgr(image), time.monotonic()
-        stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        if self._count:  # time stamps that stand still or run backwards are replaced by the frame rate
-            self._time = stamp if math.isfinite(stamp) and stamp > self._time else self._time + self._step
-        self._count += 1
-        return to_bgr(image), self._time
+        return to_bgr(image), time.monotonic()
 
     def close(self) -> None:
         self._capture.release()
-        self.files.close()
 
 
 @cache
@@ -100,9 +69,9 @@ def _prepare() -> None:
     limit_allocations()
 
 
-def _capture(what: str | int, backend: int, parameters: Sequence[int] = ()) -> cv2.VideoCapture:
+def _capture(what: str | int, backend: int) -> cv2.VideoCapture:
     _prepare()
-    return cv2.VideoCapture(what, backend, parameters)
+    return cv2.VideoCapture(what, backend)
 
 
 def open_camera(spec: SourceSpec, settings: SourceSettings) -> Source:
@@ -125,7 +94,7 @@ def open_camera(spec: SourceSpec, settings: SourceSettings) -> Source:
     ):
         if value:
             capture.set(key, value)
-    return _CaptureSource(capture, spec, lambda: "the camera gives no frames: another program may be using it")
+    return _CaptureSource(capture, spec, "the camera gives no frames: another program may be using it")
 
 
 def open_csi(spec: SourceSpec, settings: SourceSettings) -> Source:
@@ -143,7 +112,7 @@ def _open_pipeline(spec: SourceSpec, pipeline: str) -> Source:
             "use the system's OpenCV (python3-opencv), or a camera index, file or URL"
         )
     capture = _capture(pipeline, cv2.CAP_GSTREAMER)
-    return _CaptureSource(capture, spec, lambda: "the pipeline gives no frames: try it with gst-launch-1.0")
+    return _CaptureSource(capture, spec, "the pipeline gives no frames: try it with gst-launch-1.0")
 
 
 def csi_pipeline(sensor: int, settings: SourceSettings) -> str:

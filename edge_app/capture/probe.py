@@ -1,6 +1,5 @@
 """Diagnoses why a stream or video cannot be opened."""
 
-import os
 import socket
 import urllib.parse
 import urllib.request
@@ -66,15 +65,18 @@ def why_not_opened(error: Exception, uri: str, options: Options, timeout_s: floa
 
     if isinstance(error, av.error.HTTPUnauthorizedError):
         return "the server refuses the user name or password (401)"
-    if not isinstance(error, OSError | ValueError):
-        return type(error).__name__
     if moved := _redirect(uri, timeout_s):
         return f"the server redirects to another address, which is not followed: give {shown_source(moved)}"
     if isinstance(error, av.error.ArgumentError) and "format_whitelist" in options:
         if uri.startswith("rtsp"):
             return "the server offers no stream of its own; a redirect to another address is not followed"
         return "its content is not in a video format that is read here"
-    known = getattr(error, "strerror", None) or os.strerror(getattr(error, "errno", None) or 0)
+    return reason(error)
+
+
+def reason(error: Exception) -> str:
+    """What FFmpeg says is wrong, without the name of the file or URL."""
+    known = getattr(error, "strerror", None) or type(error).__name__
     return known[:1].lower() + known[1:]
 
 

@@ -1,8 +1,8 @@
 """Reads a source in a thread of its own: takes a `SourceSpec`, gives `Frame`s to iterate over.
 
 A file hands over every frame in order, decoded a little ahead. A live source keeps only its newest frame, so that
-latency does not grow with a slow consumer; it is reopened, without limit, when it is lost. OpenCV can hang in `open` or
-`read` when a camera goes away, therefore nothing here waits for such a thread: it is abandoned and replaced.
+latency does not grow with a slow consumer; it is reopened, without limit, when it is lost. A driver can hang in `open`
+or `read` when a camera goes away, therefore nothing here waits for such a thread: it is abandoned and replaced.
 """
 
 import logging
@@ -132,7 +132,7 @@ class FrameReader:
         self.stop()
         connection = self._current
         if connection is not None:
-            connection.abandoned = True
+            connection.abandon()
         if self._supervisor is not None:
             self._supervisor.join(self._patience.join_s)
         if connection is not None and connection.thread.is_alive():
@@ -190,7 +190,7 @@ class FrameReader:
 
     def _deliver(self, connection: Connection, image: Picture | Pixels, media_time: float) -> None:
         if self._stopping.is_set() or connection.info is None:
-            connection.abandoned = True
+            connection.abandon()
             return
         captured_at, picture = self._clock(), as_picture(image)
         if not connection.info.live:
@@ -260,7 +260,7 @@ class FrameReader:
                 return
             connection = self._connect()
             if self._stopping.is_set():  # close() may not have seen this one
-                connection.abandoned = True
+                connection.abandon()
                 return
 
     def _wait_until_lost(self, connection: Connection, reopening: bool, lost_at: float, attempts: int) -> str | None:
@@ -286,7 +286,7 @@ class FrameReader:
 
     def _abandon(self, connection: Connection) -> None:
         with self._lock:
-            connection.abandoned = True
+            connection.abandon()
         self._abandoned = [c for c in (*self._abandoned, connection) if c.thread.is_alive()]
 
     def _wait_for_room(self) -> bool:

@@ -42,12 +42,17 @@ class Source(Protocol):
     def read(self) -> tuple[Picture | Pixels, float] | None:
         """The next frame, a picture or uint8 (H, W, 3) BGR, and its time; None at the end.
 
-        The time of a file is media time in seconds, never decreasing; that of a live source is in monotonic seconds.
+        The time of a file is media time in seconds, never decreasing; that of a live source is in monotonic seconds,
+        and whoever reads waits where it lies ahead.
 
         Raises:
             SourceError: nothing can be decoded.
         """
         ...
+
+    def pause_s(self) -> float:
+        """For how long `read` is better not called yet, seconds: what is waited for then is none of its doing."""
+        return 0.0
 
     def close(self) -> None: ...
 

@@ -65,6 +65,7 @@ def get(url: str, timeout_s: float, most: int) -> Answer:
         user, password = (urllib.parse.unquote(part or "") for part in (parts.username, parts.password))
         logins.add_password(None, address, user, password, is_authenticated=True)
         opener.add_handler(urllib.request.HTTPBasicAuthHandler(logins))
+        opener.add_handler(urllib.request.HTTPDigestAuthHandler(logins))  # which many cameras ask for
     timer = threading.Timer(timeout_s, sockets.hang_up)
     timer.start()
     try:

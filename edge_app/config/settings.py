@@ -66,6 +66,9 @@ class SourceSettings(Section):
     height: int | None = Field(None, ge=64, le=16384, description="Height asked of a camera, pixels; null: its own")
     fps: float | None = Field(None, gt=0, le=1000, description="Rate asked of a camera, frames a second")
     max_fps: float | None = Field(None, gt=0, le=1000, description="Highest rate taken from a live source; null: all")
+    every: Seconds | None = Field(
+        None, description="Fetch the picture at an http(s) URL again after this long, seconds; null: the URL is a video"
+    )
     rtsp_transport: Literal["tcp", "udp"] = Field("tcp", description="RTSP transport")
     decode_threads: int | None = Field(
         None, ge=1, le=64, description="CPU threads that decode a video file; null: half of the cores"

@@ -11,7 +11,8 @@ from edge_app.config.settings import DetectorSettings
 from edge_app.errors import ModelError
 from edge_app.inference.manifest import Manifest
 from edge_app.inference.model import Model, open_session
-from edge_app.vision.detector import FaceDetector, OnnxRuntimeEngine, open_detector, score_threshold, shrink
+from edge_app.planes import shrink
+from edge_app.vision.detector import FaceDetector, OnnxRuntimeEngine, open_detector, score_threshold
 from tests.media import Pixels
 from tests.tiny_models import DETECTOR, manifest, tiny_detector, tiny_graph, write_folder
 

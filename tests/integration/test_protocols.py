@@ -18,6 +18,7 @@ from edge_app.capture.ffmpeg import MAX_ALLOCATION
 from edge_app.capture.open import open_source, parse_source
 from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError
+from edge_app.planes import as_picture
 from edge_app.redact import shown_source
 from tests.command import COMMAND, environment
 from tests.integration.test_capture import Quiet, serving
@@ -28,7 +29,7 @@ SETTINGS = SourceSettings(open_timeout_s=3, read_timeout_s=1)
 
 def frames(text: str | Path, settings: SourceSettings = SETTINGS) -> list[Pixels]:
     with open_source(parse_source(str(text)), settings) as source:
-        return [image for image, _ in iter(source.read, None)]
+        return [as_picture(picture).bgr() for picture, _ in iter(source.read, None)]
 
 
 class Web:

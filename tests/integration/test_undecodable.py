@@ -69,7 +69,7 @@ def test_damaged_data(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     content[start:end] = np.random.default_rng(0).bytes(end - start)
     path.write_bytes(content)
     assert re.fullmatch(
-        r"cannot be opened: none of its frames can be decoded \(h264 in QuickTime / MOV: .*Invalid data found.*\): "
+        r"cannot be opened: none of its frames can be decoded \(h264 in QuickTime / MOV: .*invalid data found.*\): "
         "it may be damaged, or cut off before its first whole picture",
         refused(path),
     )

@@ -117,11 +117,55 @@ def test_a_live_source_keeps_the_newest_and_counts_the_others() -> None:
     assert gaps <= stats["dropped_frames"] <= gaps + indices[0] + 30
 
 
-def test_live_time_is_the_moment_of_capture() -> None:
-    with reader(LIVE, Scripted(LIVE, 10_000, 0.01)) as frames:
+class Early(Scripted):
+    """A live source whose frames have the time that is told, in seconds from the moment they are read."""
+
+    def __init__(self, count: int, ahead_s: float) -> None:
+        super().__init__(LIVE, count, 0.01)
+        self._ahead_s, self.times = ahead_s, list[float]()
+
+    def read(self) -> tuple[Pixels, float] | None:
+        frame = super().read()
+        self.times.append(time.monotonic() + self._ahead_s)
+        return frame and (frame[0], self.times[-1])
+
+
+@pytest.mark.parametrize("ahead_s", [-0.2, 0.0, 0.1])
+def test_live_time_is_that_of_the_source_and_never_later_than_capture(ahead_s: float) -> None:
+    source = Early(10_000, ahead_s)
+    with reader(LIVE, source) as frames:
         first = next(iter(frames))
-    assert first.time == first.captured_at == pytest.approx(time.monotonic(), abs=3)
+    assert first.time == source.times[0]
+    assert 0 <= first.captured_at - first.time == pytest.approx(max(-ahead_s, 0), abs=0.1)
+    assert first.captured_at == pytest.approx(time.monotonic(), abs=3)
     assert first.wall_time == pytest.approx(time.time(), abs=3)
+
+
+def test_frames_of_a_burst_are_given_at_their_time_and_none_is_lost() -> None:
+    class Burst(Early):
+        def read(self) -> tuple[Pixels, float] | None:
+            frame = super().read()
+            return frame and (frame[0], began + 0.05 * self.read_frames)
+
+    began = time.monotonic()
+    with reader(LIVE, Burst(10, 0.0), settings=QUICK.model_copy(update={"reconnect": False})) as frames:
+        times = [frame.time - began for frame in frames]
+        assert frames.stats()["dropped_frames"] == 0
+    assert times == pytest.approx([0.05 * n for n in range(1, 11)])
+    assert 0.5 <= time.monotonic() - began < 3
+
+
+def test_a_frame_that_is_waited_for_is_no_stall_and_ends_with_the_run() -> None:
+    settings = QUICK.model_copy(update={"stall_timeout_s": 0.05})
+    with reader(LIVE, Early(10_000, 30.0), settings=settings) as frames:
+        threading.Timer(0.4, frames.stop).start()
+        began = time.monotonic()
+        assert list(frames) == []
+        mine = [thread for thread in threading.enumerate() if thread.name.startswith("capture")]
+    assert frames.stats()["reconnects"] == 0
+    assert time.monotonic() - began < 1.5
+    assert mine
+    assert not any(thread.is_alive() for thread in mine)
 
 
 def test_a_lower_rate_is_kept_on_average_and_is_no_drop() -> None:

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_app.capture.ffmpeg import OPTIONS_VARIABLE
 from edge_app.capture.folders import list_images
 from edge_app.capture.images import load_image, to_bgr
 from edge_app.capture.open import open_source, parse_source
 from edge_app.config.settings import SourceSettings
 from edge_app.errors import SourceError, UsageError
+from edge_app.planes import as_picture
 from tests.media import Pixels, grey, write_clip
 
 SETTINGS = SourceSettings(open_timeout_s=2, read_timeout_s=2)
@@ -26,7 +26,7 @@ SETTINGS = SourceSettings(open_timeout_s=2, read_timeout_s=2)
 
 def frames(text: str | Path, settings: SourceSettings = SETTINGS) -> list[tuple[Pixels, float]]:
     with open_source(parse_source(str(text)), settings) as source:
-        return list(iter(source.read, None))
+        return [(as_picture(picture).bgr(), time) for picture, time in iter(source.read, None)]
 
 
 @pytest.mark.parametrize(
@@ -328,6 +328,6 @@ def test_a_socket_is_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_programs_that_are_started_later_inherit_no_options(tmp_path: Path) -> None:
-    before = os.environ.get(OPTIONS_VARIABLE)
+    before = dict(os.environ)
     frames(write_clip(tmp_path / "a.mp4", [grey(9)] * 3))
-    assert os.environ.get(OPTIONS_VARIABLE) == before
+    assert dict(os.environ) == before
