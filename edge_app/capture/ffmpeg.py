@@ -5,6 +5,7 @@ opens ports. So every kind of source has an allow list.
 """
 
 import ctypes
+import os
 from contextlib import suppress
 
 from edge_app.config.settings import SourceSettings
@@ -26,7 +27,7 @@ DECODER_OPTIONS: Options = {"max_pixels": str(MAX_PIXELS)}  # which FFmpeg looks
 
 def file_options(piped: bool) -> Options:
     protocol = "pipe" if piped else "file"
-    return {"protocol_whitelist": protocol, "format_whitelist": _CONTAINERS, **DECODER_OPTIONS}
+    return {"protocol_whitelist": protocol, "format_whitelist": _CONTAINERS, **DECODER_OPTIONS, **_own_options()}
 
 
 def stream_options(url: str, settings: SourceSettings) -> Options:
@@ -39,6 +40,7 @@ def stream_options(url: str, settings: SourceSettings) -> Options:
             # By default FFmpeg probes a second of the stream for its rate, by which the first frames are then late.
             "fpsprobesize": "2",
             **DECODER_OPTIONS,
+            **_own_options(),
         }
     playlist = ",hls" if is_playlist(url) else ""
     # Cameras call their segments what they like; what may be opened, and as what, the white lists say.
@@ -49,7 +51,14 @@ def stream_options(url: str, settings: SourceSettings) -> Options:
         "max_redirects": "0",  # a redirect may lead to any port of this machine or its network
         **(any_name if playlist else {}),
         **DECODER_OPTIONS,
+        **_own_options(),
     }
+
+
+def _own_options() -> Options:
+    """Those that the user wants, written as OpenCV reads them, `key;value|key;value`; they win."""
+    pairs = (pair.partition(";") for pair in os.environ.get("OPENCV_FFMPEG_CAPTURE_OPTIONS", "").split("|"))
+    return {key: value for key, separator, value in pairs if separator}
 
 
 def is_playlist(url: str) -> bool:

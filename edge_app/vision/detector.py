@@ -4,6 +4,7 @@ The network has the tensor contract of `cv2.FaceDetectorYN` ('YuNet: A Tiny Mill
 Intelligence Research, 2023). Two engines run the same file with the same decoding: OpenCV's, and ONNX Runtime.
 """
 
+import os
 from functools import lru_cache
 from typing import Protocol
 
@@ -201,7 +202,10 @@ def open_detector(settings: DetectorSettings) -> FaceDetector:
     score = settings.score_threshold
     if score is None:
         score = score_threshold(model.manifest, settings.input_size)
-    cv2.setNumThreads(settings.threads)  # of the whole process; OpenCV scales and pads the frames for either engine
+    # Of the whole process: OpenCV scales and pads the frames for either engine, and need not say what it cannot do.
+    cv2.setNumThreads(settings.threads)
+    if not os.environ.get("OPENCV_LOG_LEVEL"):
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     engine = ENGINES[settings.engine](model, score, settings.iou_threshold, settings.threads, settings.input_size)
     name = f"{model.folder}: {settings.engine}"
     detector = FaceDetector(engine, settings.input_size, settings.min_face_px, name)

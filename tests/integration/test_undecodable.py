@@ -106,3 +106,11 @@ def test_sound_alone(tmp_path: Path, suffix: str, name: str) -> None:
 def test_a_pixel_format_that_cannot_be_converted() -> None:
     with pytest.raises(SourceError, match=r"film: its pixel format bgr4 cannot be converted \(.+\)"):
         Converter("film")(av.VideoFrame(64, 48, "bgr4"))
+
+
+def test_options_of_the_user_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = encode(tmp_path / "film.mp4", FILM, original(False))
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "format_whitelist;matroska|nonsense")
+    assert refused(path) == "cannot be opened: its content is not in a video format that is read here"
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "")
+    open_source(parse_source(str(path)), SourceSettings()).close()
