@@ -22,7 +22,8 @@ class Frame:
     index: number of the frame as decoded, from 0; replaced live frames leave gaps.
     time: seconds on the source's own clock: presentation time, which a live source counts from where `captured_at`
         does. Voting and tracking use it, so a file gives the same verdicts at any processing speed.
-    captured_at: `time.monotonic()` when the picture was decoded; frame age is measured from it.
+    captured_at: `time.monotonic()` when the picture was handed over: decoded, and due where a stream is paced. Frame
+        age is measured from it.
     wall_time: seconds since the epoch that events carry; for files the start of the run plus `time`.
     """
 
@@ -98,7 +99,7 @@ class Event:
 
 @dataclass(slots=True)
 class FrameResult:
-    """A frame with everything that was found in it; what a sink receives.
+    """A frame with everything that was found in it; what an output receives.
 
     detections: xyxy in pixels of `frame.image`; class_id 0 mask, 1 no_mask; tracker_id -1 until a person is confirmed;
         data["mask_probability"] and data["quality"] float32 (n,) of the person's last classified face, see `recheck`;

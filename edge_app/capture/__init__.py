@@ -1,1 +1,1 @@
-"""Takes the text of a source; gives its frames, newest first where it is live, and reconnects."""
+"""Takes the text of a source; gives its frames, only the newest where it is live, and reconnects."""

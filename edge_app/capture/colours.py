@@ -142,7 +142,10 @@ def luma_weights(primaries: int) -> tuple[float, float]:
 
 def orientation(frame: VideoFrame) -> tuple[int, bool]:
     """Quarter turns counterclockwise after mirroring left and right, from the display matrix of a frame."""
-    data = _display_matrix(frame)
+    try:
+        data = _display_matrix(frame)
+    except ValueError:  # beside the matrix there is something that PyAV does not know, such as EXIF
+        return round(frame.rotation / 90) % 4, False
     if data is None or len(data) < 36:
         return 0, False
     a, b, _, c, d, *_ = struct.unpack("=9i", data[:36])

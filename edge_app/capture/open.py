@@ -1,4 +1,4 @@
-"""Opens a source: takes its text, gives BGR frames one after another.
+"""Opens a source: takes its text, gives pictures one after another.
 
 `parse_source` takes the kind from the text alone, `open_source` opens it and has its first frame decoded, so that
 a source that opened does work.

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 
-from edge_app.capture.ffmpeg import limit_allocations
 from edge_app.capture.images import to_bgr
 from edge_app.capture.probe import too_large
 from edge_app.capture.source import Source, SourceInfo, SourceSpec
@@ -63,10 +62,8 @@ class _CaptureSource(Source):
 @cache
 def _prepare() -> None:
     """Once in a process, before anything is opened; not when we are imported, for it changes what others may use."""
-    # Every failure becomes one line of ours; OpenCV and FFmpeg would print theirs, URLs with passwords included.
+    # Every failure becomes one line of ours; OpenCV would print its own.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    limit_allocations()
 
 
 def _capture(what: str | int, backend: int) -> cv2.VideoCapture:

@@ -61,9 +61,9 @@ def get(url: str, timeout_s: float, most: int) -> Answer:
     opener = urllib.request.build_opener(sockets, _NoRedirect())
     parts, address = urllib.parse.urlsplit(url), without_login(url)
     if parts.username or parts.password:
-        logins = urllib.request.HTTPPasswordMgrWithPriorAuth()
+        logins = urllib.request.HTTPPasswordMgrWithDefaultRealm()
         user, password = (urllib.parse.unquote(part or "") for part in (parts.username, parts.password))
-        logins.add_password(None, address, user, password, is_authenticated=True)
+        logins.add_password(None, address, user, password)  # sent once asked for, and not as Basic where Digest is
         opener.add_handler(urllib.request.HTTPBasicAuthHandler(logins))
         opener.add_handler(urllib.request.HTTPDigestAuthHandler(logins))  # which many cameras ask for
     timer = threading.Timer(timeout_s, sockets.hang_up)

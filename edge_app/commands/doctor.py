@@ -80,6 +80,7 @@ def examine(resolved: Resolved | EdgeAppError, environment: dict[str, str] | Non
         configuration,
         _board(profile),
         *_opencv(),
+        pyav(),
         *_onnxruntime(settings),
         *_models(settings),
         *cameras(),
@@ -141,11 +142,21 @@ def _opencv() -> Iterator[Row]:
         yield Row("opencv windows", "warning", detail, f"for --show: {advice}")
 
 
+def pyav() -> Row:
+    """Whether the library that decodes video files and streams, and encodes videos, is here and can do so."""
+    try:
+        import av
+    except ImportError as error:
+        return Row("av", "error", f"cannot be imported ({error})", "pip install av", UsageError.exit_code)
+    h264 = "h264" in av.codecs_available
+    found = f"{av.__version__}, FFmpeg {av.ffmpeg_version_info}" + ("" if h264 else ", without H.264")
+    return Row("av", "ok" if h264 else "warning", found, "" if h264 else "install the wheel of PyAV from PyPI")
+
+
 def opencv_build(information: str) -> Iterator[Row]:
     """Rows for the parts of an OpenCV build, from `cv2.getBuildInformation()`."""
     advice = {
         "GUI": "this build has no windows, so no --show: pip install opencv-python (not -headless)",
-        "FFMPEG": "no video files and no streams: use an OpenCV build with FFmpeg, such as pip's opencv-python",
         "GStreamer": "needed for csi:// and pipelines only: there, use the system's OpenCV (python3-opencv)",
     }
     for part, hint in advice.items():

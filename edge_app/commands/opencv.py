@@ -7,10 +7,9 @@ from edge_app.errors import UsageError
 
 
 def quiet_opencv() -> None:
-    """Keep OpenCV's and FFmpeg's own log lines off the screen: what matters comes as our one error line."""
+    """Keep OpenCV's own log lines off the screen: what matters comes as our one error line."""
     if not os.environ.get("EDGE_APP_DEBUG"):
         os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 def require_opencv() -> None:

@@ -7,8 +7,10 @@ visits could else read us through a name of its own that it points at our addres
 import contextlib
 import io
 import ipaddress
+import logging
 import socket
 import socketserver
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +23,8 @@ MAX_CLIENTS = 16  # at a time
 MAX_HEAD = 8192  # bytes of a request: its line and headers
 CLIENT_S = 5.0  # for a request to come in, and for the answer to be taken
 _PLAIN = "text/plain; charset=utf-8"
+
+log = logging.getLogger(__name__)
 
 
 class HttpServer(socketserver.ThreadingTCPServer):
@@ -65,7 +69,10 @@ class HttpServer(socketserver.ThreadingTCPServer):
             self._free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up is no news, and stderr belongs to the run."""
+        """A client that hangs up is no news, and stderr belongs to the run; a fault of ours is logged."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            log.warning("metrics: a request could not be answered (%r)", error)
 
     def knows(self, host: str) -> bool:
         """Whether a request for this host, of a Host header, can be meant for us."""

@@ -88,15 +88,15 @@ class EventOutputs:
             for output, isolation in self._direct:
                 if isolation.attempt_now(output.close):  # which makes up for all that had failed
                     isolation.last_error = None
-            for delivery in self._deliveries:
-                delivery.stop()
-            for delivery in self._deliveries:
-                delivery.join()
-                if left := delivery.waiting:
-                    where = self._log.path if self._log else ""
-                    log.warning("%s: %d events are not delivered yet; they wait in %s", delivery.name, left, where)
-            if self._log is not None:
-                self._log.close()
+        for delivery in self._deliveries:
+            delivery.stop()
+        for delivery in self._deliveries:
+            delivery.join()
+            if left := delivery.waiting:
+                where = self._log.path if self._log else ""
+                log.warning("%s: %d events are not delivered yet; they wait in %s", delivery.name, left, where)
+        if self._log is not None:
+            self._log.close()
 
     def _isolations(self) -> list[Isolation]:
         return [isolation for _, isolation in self._direct] + [delivery.isolation for delivery in self._deliveries]

@@ -79,7 +79,7 @@ def run(
                 for one in each
             ]
             poll_s = _POLL_WINDOW_S if settings.output.show else _POLL_S
-            _Attendant(cameras, observer, None if alone else on_failure, poll_s).attend(stop)
+            _Supervisor(cameras, observer, None if alone else on_failure, poll_s).supervise(stop)
     faults = [
         camera.error for camera in cameras if camera.error is not None and not isinstance(camera.error, SourceError)
     ]
@@ -103,7 +103,7 @@ def run(
     return summary
 
 
-class _Attendant:
+class _Supervisor:
     """Starts the cameras and waits until each has ended.
 
     Args:
@@ -127,7 +127,7 @@ class _Attendant:
         self._deadline = math.inf
         self._started = time.monotonic()
 
-    def attend(self, stop: threading.Event) -> None:
+    def supervise(self, stop: threading.Event) -> None:
         """Raises: nothing of the cameras' own; but whatever it raises, they are ended first."""
         try:
             for camera in self._queue:
@@ -138,14 +138,14 @@ class _Attendant:
             while self._go_on() and time.monotonic() < self._deadline:
                 self._running[0].thread.join(self._poll_s)
                 self._refresh()
-                self._part()
+                self._reap()
                 if stop.is_set():
                     self._end("closing the outputs")
-                elif self._hopeless():
+                elif self._all_refused():
                     self._give_up()
             self._observer.closing("closing the outputs")
         finally:
-            self._leave()
+            self._join_rest()
 
     def _start(self, camera: Camera) -> None:
         camera.start(self._ending)
@@ -162,8 +162,8 @@ class _Attendant:
             if camera.status.outputs is not None:
                 camera.status.outputs.refresh()
 
-    def _part(self) -> None:
-        """Take leave of the cameras that have ended. A fault that is not a camera's own ends all, in GRACE_S."""
+    def _reap(self) -> None:
+        """Take note of the cameras that have ended. A fault that is not a camera's own ends all, in GRACE_S."""
         for camera in [camera for camera in self._running if not camera.thread.is_alive()]:
             self._running.remove(camera)
             if isinstance(camera.error, StoppedEarly):
@@ -176,7 +176,7 @@ class _Attendant:
                 self._deadline = min(self._deadline, time.monotonic() + GRACE_S)
                 self._end(str(camera.error))
 
-    def _hopeless(self) -> bool:
+    def _all_refused(self) -> bool:
         """Whether all that is left are cameras that have been tried for long enough and never opened."""
         waited = time.monotonic() - self._started
         return bool(self._running) and not self._queue and all(
@@ -192,7 +192,7 @@ class _Attendant:
         self._observer.closing(why)
         self._ending.set()
 
-    def _leave(self) -> None:
+    def _join_rest(self) -> None:
         """Give the cameras that still run, because one hangs or we end by an error of our own, time for their ends."""
         self._ending.set()
         deadline = min(self._deadline, time.monotonic() + GRACE_S) + _JOIN_S
@@ -216,7 +216,9 @@ def _each_camera(settings: Settings) -> list[Settings]:
     each = []
     for source, video in zip(settings.cameras, camera_videos(settings), strict=True):
         try:
-            parse_source(source.uri)
+            spec = parse_source(source.uri)
+            if source.every is not None and not spec.uri.startswith("http"):
+                raise UsageError(f"{spec.display}: source.every is for pictures at http:// and https:// URLs")
         except UsageError as error:
             raise UsageError(f"{source.camera}: {error}" if several else str(error)) from None
         each.append(settings.of_camera(source, settings.output.model_copy(update={"video": video})))

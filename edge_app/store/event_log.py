@@ -76,27 +76,28 @@ class EventLog:
         rows = [(e.time, e.camera, e.type, e.label, e.id, e.to_json()) for e in events]
         insert = "INSERT INTO events (time, camera, type, label, id, event) VALUES (?, ?, ?, ?, ?, ?)"
         newest: int | None = None
-        with self._writing, self._told():
-            self._follow()
+        with self._writing, self._as_sink_error():
+            self._follow(busy_s)
             self._writer.execute(f"PRAGMA busy_timeout = {round(busy_s * 1000)}")
             with _transaction(self._writer):
                 for row in rows:
                     newest = self._writer.execute(insert, row).lastrowid
-        with self._changed:
-            self.newest = max(self.newest, newest or 0)  # another thread may be ahead
-            self._changed.notify_all()
+            with self._changed:
+                self.newest = newest or self.newest
+                self._changed.notify_all()
 
-    def after(self, number: int, most: int) -> list[tuple[int, Event]]:
-        """The next events after that number, each with its own."""
-        with self._reading, self._told():
+    def after(self, number: int, most: int) -> list[tuple[int, Event | None]]:
+        """The next events after that number, each with its own; None for one that cannot be read: it is damaged, or of
+        another version."""
+        with self._reading, self._as_sink_error():
             rows = self._reader.execute(
                 "SELECT seq, event FROM events WHERE seq > ? ORDER BY seq LIMIT ?", (number, most)
             ).fetchall()
-        return [(seq, Event.from_json(text)) for seq, text in rows]
+        return [(int(seq), _read(text)) for seq, text in rows]
 
     def cursor(self, output: str) -> int:
         """Keep a cursor for this output from now on. Gives its `delivered`; one that is new begins at the end."""
-        with self._reading, self._told():
+        with self._reading, self._as_sink_error():
             self._enter(output)
         return self._cursors[output]
 
@@ -109,7 +110,7 @@ class EventLog:
 
         generation: when `after` gave it; None: now.
         """
-        with self._reading, self._told():
+        with self._reading, self._as_sink_error():
             if generation not in (None, self.generation):
                 return  # numbers of a file that has gone
             self._reader.execute("UPDATE cursors SET seq = ? WHERE output = ?", (number, output))
@@ -128,7 +129,7 @@ class EventLog:
             self._changed.notify_all()
 
     def close(self) -> None:
-        with self._writing, self._reading, contextlib.suppress(SinkError), self._told():
+        with self._writing, self._reading, contextlib.suppress(SinkError), self._as_sink_error():
             if not self._keep and self._cursors:
                 self._prune()
         with self._writing, self._reading:
@@ -140,37 +141,43 @@ class EventLog:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _open_at_path(self) -> None:
+    def _open_at_path(self, busy_s: float = _BUSY_S) -> None:
         self._real = Path(os.path.realpath(self.path))  # a link may lead to a file that is not there yet
-        with contextlib.ExitStack() as opened, self._told():
+        with contextlib.ExitStack() as opened, self._as_sink_error():
             self._create()
             opened.callback(os.close, self._lock_out_others())
             self._check_header()
             # Two connections: to copy the WAL into the file takes a while, so the one that cameras wait for does it
             # only where the other, which marks deliveries, has not done it for long, or has none to mark.
-            self._writer = opened.enter_context(contextlib.closing(self._connect(_WRITER_PAGES)))
+            self._writer = opened.enter_context(contextlib.closing(self._connect(_WRITER_PAGES, busy_s)))
             self._migrate()
             self._writer.execute("PRAGMA journal_mode = WAL")  # not before: it would change a file of somebody else
-            self._reader = opened.enter_context(contextlib.closing(self._connect(_READER_PAGES)))
+            self._reader = opened.enter_context(contextlib.closing(self._connect(_READER_PAGES, busy_s)))
             row = self._reader.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
             self.newest = int(row[0]) if row else 0
             for output in [*self._cursors]:
                 self._enter(output)
+            self._reader.execute(f"PRAGMA busy_timeout = {round(_BUSY_S * 1000)}")
             self._info = self._real.stat()
             self._open = opened.pop_all()
 
-    def _follow(self) -> None:
+    def _follow(self, busy_s: float) -> None:
         """Be at the file that has the path now. One that was moved or replaced is left whole."""
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(self.path.stat(), self._info):
                 return
-        log.warning("%s: the store was moved, removed or replaced; events go into what has this name now", self.path)
-        with self._reading:
+        if not self._reading.acquire(timeout=busy_s):
+            raise SinkError(f"{self.path}: the store was moved, removed or replaced, and is still in use")
+        try:
             with contextlib.suppress(sqlite3.Error):  # into the old file what lies beside it
+                self._reader.execute(f"PRAGMA busy_timeout = {round(busy_s * 1000)}")
                 self._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._open.close()
             self.generation += 1
-            self._open_at_path()
+            self._open_at_path(busy_s)
+        finally:
+            self._reading.release()
+        log.warning("%s: the store was moved, removed or replaced; events go into what has this name now", self.path)
 
     def _enter(self, output: str) -> None:
         self._reader.execute("INSERT OR IGNORE INTO cursors VALUES (?, ?)", (output, self.newest))
@@ -181,7 +188,10 @@ class EventLog:
         """Remove what every output has. One that this run does not have may come back, and finds its latest events."""
         used = min(self._cursors.values())
         (ever,) = self._reader.execute("SELECT min(seq) FROM cursors").fetchone()
-        self._reader.execute("DELETE FROM events WHERE seq <= ?", (min(used, max(ever, self.newest - _ABSENT_EVENTS)),))
+        last = min(used, max(ever, self.newest - _ABSENT_EVENTS))
+        # A part at a time: cameras write meanwhile.
+        some = "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE seq <= ? LIMIT ?)"
+        self._reader.execute(some, (last, 2 * _PRUNE_EVERY))
 
     def _create(self) -> None:
         """Make the file with its permissions, which SQLite gives to those that it puts beside it."""
@@ -201,11 +211,15 @@ class EventLog:
         """
         name = self._real.with_name(f"{self._real.name}.lock")
         file = os.open(name, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(OSError):
+            os.fchmod(file, self._mode)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(file)
             raise SinkError(f"{self.path}: another run uses this store", "give each run its own store.path") from None
+        except OSError:  # a disk that knows no locks holds nobody up
+            pass
         return file
 
     def _check_header(self) -> None:
@@ -217,8 +231,8 @@ class EventLog:
             if file.read(len(_HEADER)) not in (b"", _HEADER):
                 raise SinkError(f"{self.path}: this file is not a database", "choose another store.path")
 
-    def _connect(self, pages: int) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._real, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    def _connect(self, pages: int, busy_s: float) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._real, timeout=busy_s, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA synchronous = NORMAL")  # a power failure may take the last seconds, a kill nothing
         connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
         return connection
@@ -240,12 +254,19 @@ class EventLog:
                 raise SinkError(f"{self.path}: {found}", "use the newer edge_app, or another store.path")
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _as_sink_error(self) -> Iterator[None]:
         try:
             yield
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or first_line(error)
             raise SinkError(f"{self.path}: the store cannot be used ({reason})", "see store.path") from None
+
+
+def _read(text: str) -> Event | None:
+    try:
+        return Event.from_json(text)
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 @contextlib.contextmanager

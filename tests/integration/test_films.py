@@ -1,5 +1,6 @@
 """Films that change on the way, that hold several streams, or that are animations."""
 
+import io
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -9,11 +10,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
+from edge_app.capture.demo import portrait
 from edge_app.capture.open import open_source, parse_source
 from edge_app.config.settings import Settings, SourceSettings
 from edge_app.errors import SourceError
-from edge_app.planes import Picture
+from edge_app.planes import Picture, as_picture
 from edge_app.vision.analyzer import Analyzer
 from tests.formats import FRAMES, Film, check_pixels, differ, encode, judged, original, pictures
 
@@ -179,3 +182,29 @@ class TestWhichStream:
         assert {(p.width, p.height) for p in pictures(path, SourceSettings(stream=0))} == {small.size}
         with pytest.raises(SourceError, match=r"source.stream = 7: it has no such video stream; there are: 0, 1"):
             pictures(path, SourceSettings(stream=7))
+
+
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+def test_exif_beside_the_display_matrix(tmp_path: Path, analyzer: Analyzer, turn: int) -> None:
+    """FFmpeg gives frames of a JPEG its EXIF too, which PyAV does not know."""
+    quarters = {1: 0, 3: 2, 6: 1, 8: 3}[turn]  # that the picture was turned before, counterclockwise
+    bare = cv2.resize(portrait(masked=False), (320, 320), interpolation=cv2.INTER_AREA)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    stored = Image.fromarray(np.rot90(bare, quarters)[..., ::-1].copy())
+    content = io.BytesIO()
+    stored.save(content, "JPEG", exif=exif, quality=95)
+    path = tmp_path / "film.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 320, "yuvj420p"
+        for index in range(4):
+            packet = av.Packet(content.getvalue())
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, index, index, Fraction(1, 25)
+            container.mux(packet)
+    with open_source(parse_source(str(path)), SourceSettings()) as source:
+        read = source.read()
+        assert read is not None
+        picture = as_picture(read[0])
+    assert [face.label for face in analyzer(picture.bgr())] == ["no_mask"]
+    assert np.abs(picture.bgr().astype(int) - bare).mean() < 6

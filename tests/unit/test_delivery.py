@@ -194,15 +194,16 @@ class TestTheEnd:
         assert (remote.tries, remote.written, delivery.waiting) == (1, [], 3)
         assert remote.closed.is_set()
 
-    def test_it_does_not_wait_for_the_next_try(self, log: EventLog) -> None:
-        remote = Remote(failures=1)
+    @pytest.mark.parametrize(("failures", "waiting"), [(1, 0), (9, 1)])
+    def test_it_tries_once_more_and_does_not_wait_for_that(self, log: EventLog, failures: int, waiting: int) -> None:
+        remote = Remote(failures=failures)
         delivery = Delivery(remote, log, pauses=Backoff(600, 600))
         delivery.start()
         append(log, 1)
         until(lambda: delivery.isolation.last_error)
         end(delivery)
         assert remote.closed.wait(5)
-        assert (remote.tries, delivery.waiting) == (1, 1)
+        assert (remote.tries, delivery.waiting) == (2, waiting)
 
     def test_an_output_that_hangs_is_left_behind(self, log: EventLog) -> None:
         remote = Remote()
@@ -236,3 +237,18 @@ def test_events_that_were_removed_are_not_waited_for(log: EventLog, path: Path) 
         append(again, 2, 3)
         end(delivery)
         assert remote.written == times(2, 3)
+
+
+def test_an_event_that_cannot_be_read_is_left_out(log: EventLog, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As one of another version."""
+    log.cursor("remote")
+    append(log, 3)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("UPDATE events SET event = '{}' WHERE seq = 2")
+    remote = Remote()
+    delivery = Delivery(remote, log)
+    delivery.start()
+    until(lambda: not delivery.waiting)
+    end(delivery)
+    assert remote.written == [times(3)[0], times(3)[2]]
+    assert "event 2 of" in caplog.text

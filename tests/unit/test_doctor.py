@@ -34,7 +34,13 @@ def test_a_failed_import_says_what_to_install(text: str, hint: str) -> None:
 
 def test_opencv_build_parts() -> None:
     found = {row.name: row.status for row in doctor.opencv_build(BUILD)}
-    assert found == {"opencv GUI": "ok", "opencv FFMPEG": "ok", "opencv GStreamer": "warning"}
+    assert found == {"opencv GUI": "ok", "opencv GStreamer": "warning"}
+
+
+def test_the_decoder_of_videos() -> None:
+    row = doctor.pyav()
+    assert (row.name, row.status) == ("av", "ok")
+    assert "FFmpeg" in row.detail
 
 
 def test_opencv_without_windows() -> None:

@@ -1,5 +1,6 @@
 """Feeds one slow output from the log of events: in order, each event at least once, at its own pace, for ever."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -7,6 +8,8 @@ from collections.abc import Callable
 from edge_app.clock import Backoff
 from edge_app.outputs.output import EventOutput, Isolation
 from edge_app.store.event_log import EventLog
+
+log = logging.getLogger(__name__)
 
 BATCH = 100  # events read at a time
 LAST_S = 5.0  # how long an ending run goes on delivering; what is left then waits for the next one
@@ -66,8 +69,9 @@ class Delivery:
         while self._clock() < self._deadline:
             self.isolation.attempt(self._deliver)
             if self.isolation.last_error:
-                if self._stopping.wait(self._pauses.next()):
+                if self._stopping.is_set():
                     break
+                self._stopping.wait(self._pauses.next())  # stopped meanwhile, it tries once more
             elif self._stopping.is_set() and not self.waiting:
                 break
             else:
@@ -81,7 +85,10 @@ class Delivery:
         for number, event in events:
             if self._clock() >= self._deadline or generation != self._log.generation:
                 return
-            self._output.write(event)
+            if event is None:
+                log.error("%s: event %d of %s cannot be read: left out", self.name, number, self._log.path)
+            else:
+                self._output.write(event)
             self._log.advance(self.name, number, generation)
             self._pauses.reset()
         if not events and newest > self._log.delivered(self.name):  # what is missing was removed meanwhile

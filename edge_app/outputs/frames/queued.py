@@ -71,14 +71,14 @@ class QueuedOutput(FrameOutput):
         Raises:
             SinkError: it hangs. Or what the inner output raised.
         """
-        while self._thread.is_alive():
+        stuck = False
+        while self._thread.is_alive() and not stuck:
             try:
                 self._box.put(None, timeout=_POLL_S)
                 break
             except queue.Full:
-                if time.monotonic() - self._took_at > self._stuck_s:
-                    break
-        self._thread.join(self._stuck_s)
+                stuck = time.monotonic() - self._took_at > self._stuck_s
+        self._thread.join(0.0 if stuck else self._stuck_s)
         if self.left_out:
             log.warning("%s: %d frames left out: writing did not keep up", self._called, self.left_out)
         self._raise_error()
