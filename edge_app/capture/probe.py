@@ -1,5 +1,6 @@
 """Diagnoses why a stream or video cannot be opened."""
 
+import errno
 import socket
 import urllib.parse
 import urllib.request
@@ -71,6 +72,8 @@ def why_not_opened(error: Exception, uri: str, options: Options, timeout_s: floa
         if uri.startswith("rtsp"):
             return "the server offers no stream of its own; a redirect to another address is not followed"
         return "its content is not in a video format that is read here"
+    if isinstance(error, av.error.InvalidDataError | av.error.EOFError) or getattr(error, "errno", None) == errno.EIO:
+        return f"{reason(error)}: it is damaged, or cut off, or no video"
     return reason(error)
 
 

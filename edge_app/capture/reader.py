@@ -172,9 +172,13 @@ class FrameReader:
 
     def _opened(self, connection: Connection) -> SourceInfo:
         name, timeout, awake = self._spec.display, self._settings.open_timeout_s, Awake(_LATE_S, self._clock)
+        stopped_at: float | None = None
         while not connection.opened.wait(self._patience.poll_s):  # short waits, so that Ctrl-C is handled
-            if self._spec.live and self._stopping.is_set():  # a file opens soon, and then its outputs are complete
-                raise self._stopped_early()
+            if self._stopping.is_set():
+                stopped_at = stopped_at or self._clock()
+                # A file opens soon, and then its outputs are complete; not a pipe whose writer is silent.
+                if self._spec.live or self._clock() - stopped_at >= self._patience.join_s:
+                    raise self._stopped_early()
             if self._clock() - max(connection.opened_at, awake.since()) > timeout + self._patience.open_grace_s:
                 raise SourceError(f"{name}: did not open within {timeout:g} s")
         if connection.info is None:
@@ -193,6 +197,9 @@ class FrameReader:
             connection.abandon()
             return
         captured_at, picture = self._clock(), as_picture(image)
+        if self._info is not None and self._info.live and not connection.info.live:
+            connection.abandon()  # a recording of what was live, such as an HLS stream that has ended
+            return
         if not connection.info.live:
             if not media_time >= self._media_time:  # backwards, or NaN
                 media_time = self._media_time + 1 / (connection.info.fps or 25.0)
@@ -247,7 +254,7 @@ class FrameReader:
                 ended = connection.ended.is_set() and connection.error is None
                 self._mailbox.close(None if ended else SourceError(reason))
                 return
-            if connection.frames:  # it was up: this is a new loss
+            if connection.frames and connection.info and connection.info.live:  # it was up: this is a new loss
                 if connection.active_at - connection.opened_at >= GOOD_STRETCH_S:
                     self._backoff.reset()
                 lost_at, attempts = connection.active_at, 0
@@ -270,6 +277,8 @@ class FrameReader:
             ended = connection.ended.wait(self._patience.poll_s)
             if self._stopping.is_set():
                 return None
+            if connection.info is not None and not connection.info.live:
+                return f"{name}: it has ended, and only its recording is there"
             if reopening and connection.frames:
                 reopening = False
                 self._reconnects += 1

@@ -99,12 +99,15 @@ class VideoSource(Source):
         stamped = kind not in _WITHOUT_STAMPS and not kind.endswith("_pipe")
         self._live_clock = LiveClock(stamped, paced=kind != "rtsp", catches_up=kind != "hls")
         self._waited_s, self._frame_at = 0.0, 0.0
+        self._streams, self._told = len(container.streams), False
         self._problem = ""  # the last one of the decoder
         self._count, self._stated = 0, None if self._live else stated(stream)
         self._frames = self._decoded()
         try:
             self._first = self._next()
             if self._first is None:
+                if problem := too_large((context.width, context.height)):  # the decoder has refused it itself
+                    raise SourceError(f"{spec.display}: cannot be opened: {problem}")
                 problem = self._problem and f": {self._problem}"
                 raise SourceError(
                     f"{spec.display}: cannot be opened: none of its frames can be decoded "
@@ -217,7 +220,8 @@ class VideoSource(Source):
             try:
                 packet = next(packets, None)
             except (av.error.FFmpegError, OSError, ValueError) as error:
-                if time.monotonic() - asked_at > 0.9 * self._timeout_s:  # some protocols take it for something else
+                late = time.monotonic() - asked_at > 0.9 * self._timeout_s  # some protocols call it something else
+                if late or isinstance(error, av.error.ExitError):
                     raise self._silent() from None
                 if self._live:
                     if getattr(error, "errno", None) == errno.EIO:  # so FFmpeg calls the end of what has no known end
@@ -239,6 +243,9 @@ class VideoSource(Source):
             if packet.stream.index == self._stream.index:
                 damaged = 0
                 yield packet
+            elif packet.stream.type == "video" and packet.stream.index >= self._streams and not self._told:
+                self._told = True  # an MPEG-TS whose video goes on under another number
+                log.warning("%s: a further video stream begins on the way, and is not read", self._display)
 
     def _silent(self) -> SourceError:
         return SourceError(f"{self._display}: no frame for {self._timeout_s:g} s")
