@@ -1,8 +1,10 @@
 """What every test shares: real pictures, the shared data, and the rule for what is absent."""
 
+import contextlib
 import importlib.util
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +96,13 @@ def models() -> Path:
     for name in ("face_detector", "mask_classifier"):
         need((folder / name / "manifest.json").is_file(), f"no {name} in {folder}: `python -m export` makes it")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_real_time_threads() -> Iterator[None]:
+    """SVT-AV1 makes threads real-time ones where it may, that of the tests too, and nothing else gets to run."""
+    yield
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        for task in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(OSError):  # it has ended
+                os.sched_setscheduler(int(task.name), os.SCHED_OTHER, os.sched_param(0))

@@ -1,6 +1,5 @@
 """Films in many formats, made with PyAV from the demo portrait, and what their pixels must be when they are decoded."""
 
-import os
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -94,14 +93,6 @@ def encode(path: Path, film: Film, image: Pixels, frames: int = FRAMES) -> Path:
 
 def write(container: av.container.OutputContainer, film: Film, image: Pixels, frames: int = FRAMES) -> None:
     """Encode one stream of a still picture, which a player shows as `image`."""
-    before = os.sched_getscheduler(0), os.sched_getparam(0)
-    try:
-        _write(container, film, image, frames)
-    finally:  # SVT-AV1 makes the thread that calls it a real-time one, where it may: nothing else would run any more
-        os.sched_setscheduler(0, *before)
-
-
-def _write(container: av.container.OutputContainer, film: Film, image: Pixels, frames: int) -> None:
     coded = np.ascontiguousarray(np.rot90(image[:, ::-1] if film.mirrored else image, -film.turn // 90))
     stream = container.add_stream(film.codec, rate=FPS, options=_options(film))
     assert isinstance(stream, VideoStream)
