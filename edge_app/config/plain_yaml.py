@@ -14,7 +14,7 @@ import yaml
 from edge_app.errors import UsageError
 
 MAX_BYTES = 256 * 1024
-MAX_NODES = 10_000  # 256 cameras that set every key stay below
+MAX_NODES = 15_000  # 256 cameras that set every key stay below
 MAX_DEPTH = 20
 _LONGEST_NUMBER = 40  # characters
 
