@@ -195,7 +195,8 @@ class TestFailing:
         with EventOutputs(settings()) as outputs:
             opened[0].broken = True
             outputs.write(new[:2])
-        assert outputs.errors_by_output == {"store": 0, "remote": 1}
+        assert outputs.errors_by_output["store"] == 0
+        assert 1 <= outputs.errors_by_output["remote"] <= 2  # once more at the end, where the first came before it
         assert outputs.failed == []  # nothing is lost
         assert "remote: 2 events are not delivered yet; they wait in " in caplog.text
         with EventOutputs(settings()) as outputs:
