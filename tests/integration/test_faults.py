@@ -27,7 +27,7 @@ from tests.rtsp import camera
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("models")]
 
 FRAMES, SIZE = 500, (640, 360)
-STOPS, KILLS = (50, 50) if os.environ.get("EDGE_APP_TEST_LONG") else (8, 5)
+STOPS, KILLS = (50, 50) if os.environ.get("EDGE_APP_TEST_LONG") else (5, 4)
 QUICK = ("--set", "tracker.lost_s=0.3", "--set", "verdict.window_s=0.4")
 FILES = ("--events", "e.jsonl", "--summary", "s.json", "--output", "v.mp4")
 

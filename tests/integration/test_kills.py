@@ -23,7 +23,7 @@ from tests.rtsp import camera, in_720p, read_stamp, write_still
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("models")]
 
 LONG = bool(os.environ.get("EDGE_APP_TEST_LONG"))
-KILLS = 20 if LONG else 3
+KILLS = 20 if LONG else 2
 LOSS_S = 2.0
 
 
