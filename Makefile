@@ -36,8 +36,8 @@ wheel: $(VENV)/.build ## build dist/edge_app-*.whl, models included
 	$(BIN)/python -m build --quiet --wheel --outdir dist
 	@ls dist/*.whl
 
-picture: system-demo $(VENV)/.demo ## draw the README's picture again, docs/demo.jpg
-	$(BIN)/python tools/draw_demo.py docs/demo.jpg
+picture: system-demo $(VENV)/.demo ## draw what a run shows, demo-out/demo.jpg
+	$(BIN)/python tools/draw_demo.py demo-out/demo.jpg
 
 clean: ## remove the environment and everything that was built; models stay
 	rm -rf $(VENV) build dist demo-out *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

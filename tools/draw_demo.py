@@ -1,6 +1,6 @@
-"""The picture of the README: three moments of the source `demo`, as a run annotates them.
+"""A picture of it working: three moments of the source `demo`, as a run annotates them.
 
-.venv/bin/python tools/draw_demo.py docs/demo.jpg
+.venv/bin/python tools/draw_demo.py demo-out/demo.jpg
 """
 
 import sys
@@ -24,6 +24,7 @@ def main(target: Path) -> None:
             left, top = round(float(x0 + x1 - WIDTH) / 2), round(float(y0 + y1 - HEIGHT) / 2)
             parts[result.frame.index] = annotate(result)[top : top + HEIGHT, left : left + WIDTH]
     picture = np.hstack([parts[index] for index in MOMENTS])
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
 
 

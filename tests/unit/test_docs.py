@@ -34,7 +34,3 @@ def test_settings_that_are_named_exist(page: Path) -> None:
     unknown = [f"{section}.{key}" for section, key in named if section in sections and key not in sections[section]]
     assert unknown == []
     assert page.name != "README.md" or ("detector", "input_size") in named
-
-
-def test_the_picture_is_small_enough_for_a_repository() -> None:
-    assert 10_000 < (ROOT / "docs" / "demo.jpg").stat().st_size < 300_000
