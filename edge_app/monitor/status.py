@@ -2,14 +2,14 @@
 
 import functools
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from edge_app.capture.reader import FrameReader
 from edge_app.monitor.timings import Metrics
 from edge_app.outputs.event_outputs import EventOutputs
 from edge_app.outputs.frame_outputs import FrameOutputs
-from edge_app.outputs.tally import Tally
+from edge_app.outputs.tally import Tally, sum_of
 from edge_app.records import FrameResult
 
 _MOMENTS = 50  # finished frames that the rate is taken over
@@ -165,12 +165,12 @@ class RunStatus:
     @property
     def verdicts(self) -> dict[str, int]:
         """Persons so far, by their last label."""
-        return self._sum([camera.tally.verdicts for camera in self.cameras.values()])
+        return sum_of(camera.tally.verdicts for camera in self.cameras.values())
 
     @property
     def present(self) -> dict[str, int]:
         """Persons in view now, by their last label."""
-        return self._sum([camera.tally.present for camera in self.cameras.values()])
+        return sum_of(camera.tally.present for camera in self.cameras.values())
 
     @property
     def frame_age_ms(self) -> float:
@@ -205,10 +205,3 @@ class RunStatus:
     @property
     def _relied_on(self) -> list[CameraStatus]:
         return [camera for camera in self.cameras.values() if camera.expected and not camera.failed]
-
-    @staticmethod
-    def _sum(counts: list[dict[str, int]]) -> dict[str, int]:
-        total = Counter[str]()
-        for count in counts:
-            total.update(count)
-        return dict(total)

@@ -5,13 +5,12 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Self
 
 from edge_app.config.settings import Settings
 from edge_app.outputs import registry
 from edge_app.outputs.events.delivery import Delivery
 from edge_app.outputs.events.stored import StoredEvents
-from edge_app.outputs.output import EventOutput, Isolation
+from edge_app.outputs.output import EventOutput, Isolation, Outputs
 from edge_app.records import Event
 from edge_app.store.event_log import EventLog
 from edge_app.store.place import store_path
@@ -19,7 +18,7 @@ from edge_app.store.place import store_path
 log = logging.getLogger(__name__)
 
 
-class EventOutputs:
+class EventOutputs(Outputs):
     """A context manager; any thread may write. An output that is slow or fails holds up neither the cameras nor others.
 
     Args:
@@ -52,16 +51,6 @@ class EventOutputs:
             opened.pop_all()
         for delivery in self._deliveries:
             delivery.start()
-
-    @property
-    def errors(self) -> int:
-        """Failed writes of all outputs."""
-        return sum(self.errors_by_output.values())
-
-    @property
-    def errors_by_output(self) -> dict[str, int]:
-        """Failed writes of each output that is in use."""
-        return {isolation.name: isolation.errors for isolation in self._isolations()}
 
     @property
     def waiting(self) -> dict[str, int]:
@@ -98,11 +87,5 @@ class EventOutputs:
         if self._log is not None:
             self._log.close()
 
-    def _isolations(self) -> list[Isolation]:
+    def isolations(self) -> list[Isolation]:
         return [isolation for _, isolation in self._direct] + [delivery.isolation for delivery in self._deliveries]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()

@@ -3,17 +3,16 @@
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 from edge_app.capture.source import SourceInfo
 from edge_app.config.settings import Settings
 from edge_app.errors import EdgeAppError
 from edge_app.outputs import registry
-from edge_app.outputs.output import FrameOutput, Isolation
+from edge_app.outputs.output import FrameOutput, Isolation, Outputs
 from edge_app.records import FrameResult
 
 
-class FrameOutputs:
+class FrameOutputs(Outputs):
     """A context manager. One that fails does not disturb the others.
 
     Args:
@@ -52,21 +51,11 @@ class FrameOutputs:
         return any(output.closed_by_user for output, _ in self._outputs)
 
     @property
-    def errors(self) -> int:
-        """Failed writes of all outputs."""
-        return sum(self.errors_by_output.values())
-
-    @property
-    def errors_by_output(self) -> dict[str, int]:
-        """Failed writes of each output that is in use."""
-        return {isolation.name: isolation.errors for isolation in self._isolations()}
-
-    @property
     def failed(self) -> list[str]:
         """What each output that does not work now last said; after closing: whose file is not complete."""
-        return [isolation.last_error for isolation in self._isolations() if isolation.last_error]
+        return [isolation.last_error for isolation in self.isolations() if isolation.last_error]
 
-    def _isolations(self) -> list[Isolation]:
+    def isolations(self) -> list[Isolation]:
         return [isolation for _, isolation in self._outputs] + self._missing
 
     def write(self, result: FrameResult) -> None:
@@ -81,9 +70,3 @@ class FrameOutputs:
     def close(self) -> None:
         for output, isolation in self._outputs:
             isolation.attempt_now(output.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()

@@ -5,6 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from edge_app.errors import EdgeAppError, SinkError
 from edge_app.records import Event, FrameResult
@@ -84,6 +85,34 @@ class FrameOutput(ABC):
 
     def close(self) -> None:  # noqa: B027  most need nothing here
         """Finish the file. Raises: SinkError: it is not complete."""
+
+
+class Outputs(ABC):
+    """Outputs that are opened and closed together, each behind an `Isolation`. A context manager."""
+
+    @abstractmethod
+    def isolations(self) -> list["Isolation"]:
+        """One for each output that is in use."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close all of them."""
+
+    @property
+    def errors(self) -> int:
+        """Failed writes of all outputs."""
+        return sum(self.errors_by_output.values())
+
+    @property
+    def errors_by_output(self) -> dict[str, int]:
+        """Failed writes of each output."""
+        return {isolation.name: isolation.errors for isolation in self.isolations()}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
 class Isolation:

@@ -1,7 +1,7 @@
 """What a camera's run has come to: takes results and events, counts frames, persons, verdicts and label changes."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from edge_app.records import Event, FrameResult, Label
 
@@ -61,6 +61,14 @@ class Tally:
     def label_changes(self) -> dict[str, int]:
         """How often each label was confirmed, as a person's first verdict or as a change."""
         return _by_label(self._label_changes)
+
+
+def sum_of(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Several counts by label as one."""
+    total = Counter[str]()
+    for count in counts:
+        total.update(count)
+    return dict(total)
 
 
 def _by_label(counts: Counter[Label]) -> dict[str, int]:

@@ -1,6 +1,5 @@
 """What a run did: takes the state of each camera, gives a summary of all."""
 
-from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from edge_app.config.settings import OutputSettings, StoreSettings
 from edge_app.errors import EdgeAppError
 from edge_app.monitor.status import CameraStatus
+from edge_app.outputs.tally import sum_of
 
 SCHEMA = 2
 
@@ -138,8 +138,8 @@ def summarize(
         seconds=round(seconds, 3),
         fps=round(frames / seconds, 2) if seconds > 0 else 0.0,
         persons=sum(camera.persons for camera in cameras),
-        verdicts=_sum([camera.verdicts for camera in cameras]),
-        label_changes=_sum([camera.label_changes for camera in cameras]),
+        verdicts=sum_of(camera.verdicts for camera in cameras),
+        label_changes=sum_of(camera.label_changes for camera in cameras),
         events=sum(camera.events for camera in cameras),
         dropped_frames=sum(camera.dropped_frames for camera in cameras),
         reconnects=sum(camera.reconnects for camera in cameras),
@@ -150,10 +150,3 @@ def summarize(
         interrupted=interrupted,
         cameras=[*cameras],
     )
-
-
-def _sum(counts: Sequence[dict[str, int]]) -> dict[str, int]:
-    total = Counter[str]()
-    for count in counts:
-        total.update(count)
-    return dict(total)
