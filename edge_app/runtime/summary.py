@@ -13,15 +13,14 @@ SCHEMA = 2
 
 
 @dataclass(slots=True)
-class CameraSummary:
-    """What one camera did.
+class Totals:
+    """What one camera did, or all of them together.
 
     media_seconds: by the source's own clock. verdicts: persons by their last label. label_changes: how often each
-    label was confirmed, as the first of a person or as a change. timings: stage -> median_ms and p95_ms. outputs:
-    kind -> path or None. failed: why an output is not complete, a line each.
+    label was confirmed, as the first of a person or as a change. outputs: kind -> path or None. failed: what is not
+    complete, and why, a line each.
     """
 
-    camera: str
     source: str
     frames: int
     media_seconds: float
@@ -35,14 +34,21 @@ class CameraSummary:
     dropped_frames: int
     reconnects: int
     sink_errors: int
-    timings: dict[str, dict[str, float]]
     outputs: dict[str, str | None]
     failed: list[str]
     interrupted: bool
 
 
 @dataclass(slots=True)
-class Summary:
+class CameraSummary(Totals):
+    """What one camera did. timings: stage -> median_ms and p95_ms."""
+
+    camera: str
+    timings: dict[str, dict[str, float]]
+
+
+@dataclass(slots=True)
+class Summary(Totals):
     """What the cameras of a run did together: sums; of seconds and media_seconds those of the camera that took longest,
     where all files, which are watched one after another, count as one.
 
@@ -51,23 +57,7 @@ class Summary:
     cameras; incomplete: the lines of the outputs.
     """
 
-    source: str
-    frames: int
-    media_seconds: float
-    faces: int
-    seconds: float
-    fps: float
-    persons: int
-    verdicts: dict[str, int]
-    label_changes: dict[str, int]
-    events: int
-    dropped_frames: int
-    reconnects: int
-    sink_errors: int
     undelivered: dict[str, int]
-    outputs: dict[str, str | None]
-    failed: list[str]
-    interrupted: bool
     cameras: list[CameraSummary]
     errors: list[EdgeAppError] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
