@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,8 +44,8 @@ class Quiet(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def mjpeg(count: int, step_s: float, then_hang: threading.Event | None = None) -> type[Quiet]:
-    """A camera's stream of JPEG pictures over HTTP: `count` of them, then the end, or silence."""
+def multipart(pictures: Callable[[], Iterable[bytes]], step_s: float, after: Callable[[], object]) -> type[Quiet]:
+    """A camera's stream of JPEG pictures over HTTP, one each `step_s` seconds; then it does what `after` does."""
 
     class Handler(Quiet):
         def do_GET(self) -> None:
@@ -53,17 +53,25 @@ def mjpeg(count: int, step_s: float, then_hang: threading.Event | None = None) -
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
             self.end_headers()
             try:
-                for index in range(count):
-                    data = cv2.imencode(".jpg", grey(index % 200 + 20))[1].tobytes()
+                for data in pictures():
                     head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
                     self.wfile.write(head.encode() + data + b"\r\n")
                     time.sleep(step_s)
-                if then_hang:
-                    then_hang.wait(30)
+                after()
             except OSError:
                 pass  # the reader has gone
 
     return Handler
+
+
+def mjpeg(count: int, step_s: float, then_hang: threading.Event | None = None) -> type[Quiet]:
+    """Such a stream of `count` pictures, then the end, or silence."""
+    levels = [index % 200 + 20 for index in range(count)]
+    return multipart(
+        lambda: (cv2.imencode(".jpg", grey(level))[1].tobytes() for level in levels),
+        step_s,
+        lambda: then_hang and then_hang.wait(30),
+    )
 
 
 def test_a_clip_comes_whole_and_in_order_through_the_thread(tmp_path: Path, astronaut: Pixels) -> None:

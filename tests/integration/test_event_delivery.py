@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import cycle, groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from tests.command import ROOT, environment, wait_until
-from tests.integration.test_capture import Quiet, serving
+from tests.integration.test_capture import Quiet, multipart, serving
 from tests.media import Pixels, grey, write_clip
 
 pytestmark = pytest.mark.slow
@@ -58,21 +58,7 @@ def passers_by(face: Pixels) -> type[Quiet]:
     everyone = np.tile(portrait, (2, 2, 1))
     seen, nobody = (cv2.imencode(".jpg", picture)[1].tobytes() for picture in (everyone, grey(90, 512, 512)))
 
-    class Handler(Quiet):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-            self.end_headers()
-            try:
-                while True:
-                    for data in [seen] * 8 + [nobody] * 8:
-                        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
-                        self.wfile.write(head.encode() + data + b"\r\n")
-                        time.sleep(0.05)
-            except OSError:
-                pass  # the reader has gone
-
-    return Handler
+    return multipart(lambda: cycle([seen] * 8 + [nobody] * 8), 0.05, lambda: None)
 
 
 def test_a_live_run_delivers_every_event_to_a_slow_output_through_a_kill(
